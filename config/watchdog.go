@@ -1,0 +1,157 @@
+package config
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Mode says how the watchdog runs its function.
+type Mode string
+
+// The modes of upstream's of-watchdog that this watchdog has.
+const (
+	// HTTP starts one process and forwards each request to its HTTP server.
+	HTTP Mode = "http"
+	// Streaming forks a process for each request and streams its output.
+	Streaming Mode = "streaming"
+	// Serializing forks a process for each request and buffers its output, so
+	// that a non-zero exit becomes a 500.
+	Serializing Mode = "serializing"
+)
+
+// Watchdog is fwatchdog's configuration. The comments name the variables;
+// their defaults are upstream's.
+type Watchdog struct {
+	// Network and Address say where to listen: "tcp" and "host:port", or
+	// "unix" and a socket path (listen, else port; 8080 on all interfaces).
+	Network, Address string
+	// MetricsPort serves /metrics on the same host as Address; 0 turns it off
+	// (metrics_port, 8081).
+	MetricsPort int
+
+	Mode     Mode     // mode
+	Process  []string // function_process, else fprocess, split like a shell does
+	Upstream *url.URL // http_upstream_url, else upstream_url; http:// or unix://
+
+	ReadTimeout  time.Duration // read_timeout: reading one request
+	WriteTimeout time.Duration // write_timeout: writing one response
+	ExecTimeout  time.Duration // exec_timeout: one invocation; 0 = no limit
+	// HealthcheckInterval is how long to stay up, unready, after SIGTERM
+	// before the listener closes (healthcheck_interval, write_timeout).
+	HealthcheckInterval time.Duration
+
+	ContentType string // content_type: of responses in the fork modes
+	BufferBody  bool   // http_buffer_req_body, buffer_http
+	MaxInflight int    // max_inflight: 429 beyond it; 0 = no limit
+	ReadyPath   string // ready_path: /_/ready also asks the function
+	// SuppressLock leaves the lock file out (suppress_lock).
+	SuppressLock bool
+
+	PrefixLogs    bool // prefix_logs: time and stream name before function output
+	LogBufferSize int  // log_buffer_size: bytes of one log line; -1 = unlimited
+	LogCallID     bool // log_call_id, log_callid
+
+	// JWTAuth lets only callers with a function token in (jwt_auth).
+	JWTAuth      bool
+	JWTAuthDebug bool // jwt_auth_debug
+	// JWTAuthority is the issuer's base URL or its discovery document's
+	// (jwt_auth_authority, else by jwt_auth_local).
+	JWTAuthority string
+	// FunctionName and FunctionNamespace say which function this is
+	// (OPENFAAS_NAME, OPENFAAS_NAMESPACE). The namespace may be empty here:
+	// the watchdog then asks the mounted service account.
+	FunctionName, FunctionNamespace string
+}
+
+// Where the gateway's discovery document is unless jwt_auth_authority says.
+const (
+	clusterAuthority = "http://gateway.openfaas:8080/.well-known/openid-configuration"
+	localAuthority   = "http://127.0.0.1:8000/.well-known/openid-configuration"
+)
+
+// ParseWatchdog reads fwatchdog's configuration from environ, a list of
+// "name=value". The error is an [*Error] that names every bad variable.
+func ParseWatchdog(environ []string) (Watchdog, error) {
+	e := newEnv(environ)
+	c := Watchdog{
+		MetricsPort:   e.port(8081, "metrics_port"),
+		Mode:          Mode(e.str(string(Streaming), "mode")),
+		ReadTimeout:   e.duration(30*time.Second, "read_timeout"),
+		WriteTimeout:  e.duration(30*time.Second, "write_timeout"),
+		ExecTimeout:   e.duration(30*time.Second, "exec_timeout"),
+		ContentType:   e.str("application/octet-stream", "content_type"),
+		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
+		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
+		ReadyPath:     e.str("", "ready_path"),
+		SuppressLock:  e.boolean(false, "suppress_lock"),
+		PrefixLogs:    e.boolean(true, "prefix_logs"),
+		LogBufferSize: e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
+		LogCallID:     e.boolean(false, "log_callid", "log_call_id"),
+		JWTAuth:       e.boolean(false, "jwt_auth"),
+		JWTAuthDebug:  e.boolean(false, "jwt_auth_debug"),
+
+		FunctionName:      e.str("", "OPENFAAS_NAME"),
+		FunctionNamespace: e.str("", "OPENFAAS_NAMESPACE"),
+	}
+	c.Network, c.Address = e.listen("", e.port(8080, "port"))
+	c.HealthcheckInterval = e.duration(c.WriteTimeout, "healthcheck_interval")
+
+	switch c.Mode {
+	case HTTP, Streaming, Serializing:
+	default:
+		e.bad("mode", string(c.Mode), "http, streaming or serializing")
+	}
+	if name, v, ok := e.lookup("fprocess", "function_process"); ok {
+		words, err := splitWords(v)
+		switch {
+		case err != nil:
+			e.bad(name, v, err.Error())
+		case len(words) == 0 || words[0] == "":
+			e.bad(name, v, "the command that runs the function")
+		}
+		c.Process = words
+	} else {
+		e.bad("fprocess", "", "the command that runs the function")
+	}
+	c.Upstream = e.upstream(c.Mode)
+	if c.ReadyPath != "" && !strings.HasPrefix(c.ReadyPath, "/") {
+		e.bad("ready_path", c.ReadyPath, "a path that begins with /")
+	}
+	if c.WriteTimeout == 0 {
+		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
+	}
+
+	c.JWTAuthority = clusterAuthority
+	if e.boolean(false, "jwt_auth_local") {
+		c.JWTAuthority = localAuthority
+	}
+	if u := e.httpURL("jwt_auth_authority"); u != nil {
+		c.JWTAuthority = u.String()
+	}
+	if c.JWTAuth && c.FunctionName == "" {
+		e.bad("OPENFAAS_NAME", "", "the function's name, which jwt_auth=true needs to check permissions")
+	}
+	return c, e.err()
+}
+
+// upstream reads where http mode forwards to, which only that mode needs.
+func (e *env) upstream(mode Mode) *url.URL {
+	name, v, ok := e.lookup("upstream_url", "http_upstream_url")
+	if !ok {
+		if mode == HTTP {
+			e.bad(name, "", "the function's address in http mode, as in http://127.0.0.1:3000 or unix:///tmp/function.sock")
+		}
+		return nil
+	}
+	u, err := url.Parse(v)
+	switch {
+	case err != nil, u.User != nil,
+		u.Scheme == "http" && u.Host == "",
+		u.Scheme == "unix" && (u.Host != "" || u.Path == ""),
+		u.Scheme != "http" && u.Scheme != "unix":
+		e.bad(name, redactURL(v), "http://host:port or unix:///path.sock")
+		return nil
+	}
+	return u
+}
