@@ -1,0 +1,139 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Gateway is the gateway's configuration. The comments name the variables and
+// their defaults.
+type Gateway struct {
+	// Address is "host:port" to listen on (listen, else port; 8080). The host
+	// is 127.0.0.1 by default while the gateway runs functions itself, and all
+	// interfaces in front of another provider. Port 0 takes a free one.
+	Address string
+	// MetricsAddress serves /metrics and /healthz on the same host
+	// (metrics_port, 8082); "" when metrics_port is 0.
+	MetricsAddress string
+
+	ReadTimeout     time.Duration // read_timeout, 60s: reading one request
+	WriteTimeout    time.Duration // write_timeout, 60s: draining at shutdown
+	UpstreamTimeout time.Duration // upstream_timeout, 60s: one function call
+
+	// SystemIssuer is our own issuer URL, without a trailing slash
+	// (system_issuer, base_host). "" = http:// and the address listened on,
+	// which is only allowed on loopback.
+	SystemIssuer string
+
+	// DataDir holds all state (data_dir, .gatehound).
+	DataDir string
+	// IAMDir holds the IAM objects (iam_dir, iam in DataDir).
+	IAMDir string
+	// IssuerKeyPath is the signing key (issuer_key_path). When it is not set,
+	// issuer.key in DataDir is used, and made at the first start.
+	IssuerKeyPath string
+	// SecretMountPath holds basic-auth-user and basic-auth-password
+	// (secret_mount_path). When it is not set, secrets in DataDir is used, and
+	// made at the first start.
+	SecretMountPath string
+	// GenerateKey and GenerateSecrets say that the two paths above are ours to
+	// fill: a path the operator gave must hold what it should already.
+	GenerateKey, GenerateSecrets bool
+
+	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
+	// nil = the functions run here, as processes.
+	FunctionsProvider *url.URL
+	// FunctionNamespace is meant when a name has none (function_namespace,
+	// openfaas-fn).
+	FunctionNamespace string
+	// StackFile is a stack.yml whose functions are run (stack_file).
+	StackFile string
+
+	LogJSON bool // log_encoding: json, or console (the default)
+	Debug   bool // debug: log every request
+}
+
+// namePattern is a DNS label (RFC 1123), which names of functions and
+// namespaces are.
+var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// ValidName reports whether name can name a function or a namespace.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// ParseGateway reads the gateway's configuration from environ, a list of
+// "name=value". The error is an [*Error] that names every bad variable.
+func ParseGateway(environ []string) (Gateway, error) {
+	e := newEnv(environ)
+	c := Gateway{
+		ReadTimeout:       e.duration(60*time.Second, "read_timeout"),
+		WriteTimeout:      e.duration(60*time.Second, "write_timeout"),
+		UpstreamTimeout:   e.duration(60*time.Second, "upstream_timeout"),
+		DataDir:           e.str(".gatehound", "data_dir"),
+		FunctionsProvider: e.httpURL("functions_provider_url"),
+		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
+		StackFile:         e.str("", "stack_file"),
+		Debug:             e.boolean(false, "debug"),
+	}
+	c.IAMDir = e.str(filepath.Join(c.DataDir, "iam"), "iam_dir")
+	_, _, given := e.lookup("issuer_key_path")
+	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "issuer.key"), "issuer_key_path")
+	c.GenerateKey = !given
+	_, _, given = e.lookup("secret_mount_path")
+	c.SecretMountPath = e.str(filepath.Join(c.DataDir, "secrets"), "secret_mount_path")
+	c.GenerateSecrets = !given
+
+	embedded := e.values["functions_provider_url"] == ""
+	host := ""
+	if embedded {
+		host = "127.0.0.1"
+	}
+	var network string
+	network, c.Address = e.listen(host, e.port(8080, "port"))
+	if network != "tcp" {
+		e.bad("listen", e.values["listen"], `"host:port"`)
+	}
+	host, _, _ = net.SplitHostPort(c.Address)
+	if embedded && !loopback(host) {
+		e.bad("listen", e.values["listen"], "a loopback address such as 127.0.0.1:8080, "+
+			"because this gateway runs functions as local processes (no functions_provider_url)")
+	}
+	if n := e.port(8082, "metrics_port"); n != 0 {
+		c.MetricsAddress = net.JoinHostPort(host, strconv.Itoa(n))
+	}
+
+	if u := e.httpURL("base_host", "system_issuer"); u != nil {
+		if u.RawQuery != "" || u.Fragment != "" {
+			e.bad("system_issuer", u.String(), "a URL without a query or fragment")
+		}
+		c.SystemIssuer = strings.TrimSuffix(u.String(), "/")
+	} else if !loopback(host) {
+		e.bad("system_issuer", "", "the URL under which callers reach this gateway, as in https://gateway.example.com")
+	}
+	if !embedded && c.StackFile != "" {
+		e.bad("stack_file", c.StackFile, "nothing while functions_provider_url is set: deploy to that provider instead")
+	}
+	if !ValidName(c.FunctionNamespace) {
+		e.bad("function_namespace", c.FunctionNamespace, "a DNS label: lower case letters, digits and -")
+	}
+	switch v := e.str("console", "log_encoding"); v {
+	case "json":
+		c.LogJSON = true
+	case "console":
+	default:
+		e.bad("log_encoding", v, "json or console")
+	}
+	return c, e.err()
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,66 @@
+// Command gateway is gatehound's API gateway. Started under the name fwatchdog
+// or hello it is that program instead, so that one binary is enough to run
+// functions on one machine.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gatehound/gatehound/gateway/quickstart"
+	"github.com/gatehound/gatehound/watchdog"
+)
+
+func main() {
+	var err error
+	switch filepath.Base(os.Args[0]) {
+	case "fwatchdog":
+		os.Exit(watchdog.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	case "hello":
+		err = quickstart.Hello()
+	default:
+		err = root().Execute()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "gateway",
+		Short:         "The gatehound API gateway: functions, and tokens to call them with",
+		Long:          "Without a subcommand the gateway serves as its environment says.\n\n" + environmentHelp,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return run(os.Environ(), nil)
+		},
+	}
+	c.CompletionOptions.DisableDefaultCmd = true
+	c.AddCommand(up(), idToken())
+	return c
+}
+
+const environmentHelp = `Environment (durations as in 30s, or whole seconds):
+  port                    8080      port to listen on; 0 takes a free one
+  listen                            host:port instead of port
+  metrics_port            8082      /metrics and /healthz; 0 turns them off
+  data_dir                .gatehound  all state
+  iam_dir                 $data_dir/iam         IAM objects, *.yaml
+  issuer_key_path         $data_dir/issuer.key  signing key, made if not set
+  secret_mount_path       $data_dir/secrets     admin credentials, made if not set
+  system_issuer           http://host:port      our issuer URL, as callers see it
+  functions_provider_url            a faas-provider; unset: functions are processes here
+  function_namespace      openfaas-fn  namespace of names that have none
+  stack_file                        stack.yml whose functions are run
+  read_timeout            60s       reading one request
+  write_timeout           60s       draining calls at shutdown
+  upstream_timeout        60s       waiting for a function's answer
+  log_encoding            console   or json
+  debug                   false     log every request`

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gatehound/gatehound/auth/iam/store"
+	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway"
+	"github.com/gatehound/gatehound/gateway/provider"
+	"github.com/gatehound/gatehound/gateway/provider/local"
+	"github.com/gatehound/gatehound/gateway/provider/upstream"
+)
+
+// run serves until SIGINT, SIGTERM or SIGHUP, then stops in order: calls
+// first, functions next, the rest last. A second signal ends it at once. dev
+// is nil except in `up` mode.
+func run(environ []string, dev *development) error {
+	settings, err := config.ParseGateway(environ)
+	if err != nil {
+		return err
+	}
+	if dev != nil && settings.FunctionsProvider != nil {
+		return errors.New("`gateway up` runs functions itself: unset functions_provider_url, or start `gateway` without up")
+	}
+	log := newLogger(settings)
+	signalled, stopSignals := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stopSignals()
+	context.AfterFunc(signalled, stopSignals)
+
+	unlock, err := openDataDir(settings.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	listener, err := listen(settings.Address, "port")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	self := "http://" + listener.Addr().String()
+	if settings.SystemIssuer == "" {
+		settings.SystemIssuer = self
+	}
+
+	key, err := loadKey(settings)
+	if err != nil {
+		return err
+	}
+	system, err := issuer.New(settings.SystemIssuer, key)
+	if err != nil {
+		return err
+	}
+	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
+	if err != nil {
+		return err
+	}
+	var documents map[string][]byte
+	if dev != nil {
+		if documents, err = dev.prepare(settings, self); err != nil {
+			return err
+		}
+	} else if err := forgetDevelopment(settings, log); err != nil {
+		return err
+	}
+	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: warn(log)})
+	if err != nil {
+		return err
+	}
+	exchanger, err := exchange.New(exchange.Config{Issuer: system, IAM: objects.Current, Logf: warn(log)})
+	if err != nil {
+		return err
+	}
+
+	functions, err := openProvider(settings, self, admin, dev, log)
+	if err != nil {
+		return err
+	}
+	defer functions.remove()
+	gw := gateway.New(gateway.Config{
+		Provider:         functions.Provider,
+		Issuer:           system,
+		Exchange:         exchanger,
+		Admin:            admin,
+		DefaultNamespace: settings.FunctionNamespace,
+		Documents:        documents,
+		ReadTimeout:      settings.ReadTimeout,
+		DrainTimeout:     settings.WriteTimeout,
+		UpstreamTimeout:  settings.UpstreamTimeout,
+		Log:              log,
+	})
+	closeMetrics, err := serveMetrics(settings.MetricsAddress, gw.MetricsHandler())
+	if err != nil {
+		return err
+	}
+	defer closeMetrics()
+
+	background, endBackground := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { objects.Run(background) })
+	running.Go(func() { exchanger.Run(background) })
+	running.Go(func() { functions.run(background) })
+	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
+	running.Go(func() { functions.announce(signalled, dev, settings, self, log) })
+	context.AfterFunc(signalled, func() { log.Info().Msg("stopping; a second Ctrl-C stops at once") })
+	err = gw.Serve(signalled, listener)
+	endBackground()
+	running.Wait()
+	return err
+}
+
+// functions is the provider in use, with what the embedded one needs besides.
+type functions struct {
+	provider.Provider
+	local  *local.Provider // nil = upstream
+	remove func()          // removes the run folder
+}
+
+func openProvider(settings config.Gateway, self string, admin gateway.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
+	if settings.FunctionsProvider != nil {
+		remote, err := upstream.New(upstream.Config{URL: settings.FunctionsProvider, User: admin.User(), Password: admin.Password()})
+		if err != nil {
+			return nil, err
+		}
+		return &functions{Provider: remote, remove: remote.Close}, nil
+	}
+
+	deployments, err := dev.stack(settings)
+	if err != nil {
+		return nil, err
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find this program to start it as fwatchdog: %w", err)
+	}
+	dir, err := makeRunDir(settings.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	remove := func() { _ = os.RemoveAll(dir) }
+	path, err := linkHello(dir, executable)
+	if err != nil {
+		remove()
+		return nil, err
+	}
+	p := local.New(local.Config{
+		Executable:       executable,
+		RunDir:           dir,
+		Path:             path,
+		Authority:        self,
+		DefaultNamespace: settings.FunctionNamespace,
+		Log:              log,
+		Output:           functionOutput(settings, log),
+	})
+	for _, d := range deployments {
+		if err := p.Add(d); err != nil {
+			remove()
+			return nil, err
+		}
+	}
+	return &functions{Provider: p, local: p, remove: remove}, nil
+}
+
+func (f *functions) run(ctx context.Context) {
+	if f.local != nil {
+		f.local.Run(ctx)
+	}
+}
+
+// announce waits for the functions and says that they are there.
+func (f *functions) announce(ctx context.Context, dev *development, settings config.Gateway, self string, log zerolog.Logger) {
+	if f.local == nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	unready := f.local.WaitReady(bounded)
+	if ctx.Err() != nil {
+		return
+	}
+	for _, name := range unready {
+		log.Warn().Msgf("function %s is not ready after 30s: see its output above", name)
+	}
+	if dev != nil {
+		dev.announce(f.Provider, settings, self)
+	}
+}
+
+func listen(address, variable string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another program: set %s to a free port", address, variable)
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (%s): %w", address, variable, err)
+	}
+	return l, nil
+}
+
+func serveMetrics(address string, handler http.Handler) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	l, err := listen(address, "metrics_port")
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }()
+	return func() { _ = server.Close() }, nil
+}
+
+func loadKey(settings config.Gateway) (*issuer.Key, error) {
+	if settings.GenerateKey {
+		return issuer.LoadOrCreate(settings.IssuerKeyPath)
+	}
+	return issuer.Load(settings.IssuerKeyPath)
+}
+
+func newLogger(settings config.Gateway) zerolog.Logger {
+	var out io.Writer = os.Stderr
+	if !settings.LogJSON {
+		out = zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.DateTime, NoColor: true}
+	}
+	level := zerolog.InfoLevel
+	if settings.Debug {
+		level = zerolog.DebugLevel
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// functionOutput writes what functions print: plain lines for people, fields
+// for log collectors.
+func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.Function, string) {
+	if settings.LogJSON {
+		return func(f provider.Function, line string) { log.Info().Str("function", f.String()).Msg(line) }
+	}
+	return func(f provider.Function, line string) { fmt.Fprintf(os.Stderr, "%s | %s\n", f.Name, line) }
+}
+
+func warn(log zerolog.Logger) func(string, ...any) {
+	return func(format string, args ...any) { log.Warn().Msgf(format, args...) }
+}
+
+// linkHello puts the hello function into a folder in front of PATH.
+func linkHello(dir, executable string) (path string, err error) {
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(executable, filepath.Join(bin, "hello")); err != nil {
+		return "", err
+	}
+	return bin + string(os.PathListSeparator) + os.Getenv("PATH"), nil
+}

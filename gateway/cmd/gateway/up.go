@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/openfaas/faas-provider/types"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/gateway/devidp"
+	"github.com/gatehound/gatehound/gateway/provider"
+	"github.com/gatehound/gatehound/gateway/provider/local"
+	"github.com/gatehound/gatehound/gateway/quickstart"
+)
+
+// The development identity provider's files: in data_dir, and the last one in
+// iam_dir.
+const (
+	developmentKey    = "dev-idp.key"
+	developmentIssuer = "dev-idp.url"
+	trustFile         = "dev-idp.yaml"
+)
+
+// development is what `up` adds to a plain gateway: functions of a stack file
+// by default, and an identity provider that trusts everybody.
+type development struct {
+	stackFile string // -f; "" = stack_file, else the quickstart stack
+	out       io.Writer
+}
+
+func up() *cobra.Command {
+	dev := &development{}
+	c := &cobra.Command{
+		Use:   "up [-f stack.yml]",
+		Short: "Run the functions of a stack.yml here, with everything to call them",
+		Long: "Runs a gateway with development defaults: the functions of a stack file as local\n" +
+			"processes, and an identity provider that gives anybody an ID token, on loopback.\n" +
+			"State is kept in data_dir. Ctrl-C stops everything.\n\n" + environmentHelp,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dev.out = c.OutOrStdout()
+			return run(os.Environ(), dev)
+		},
+	}
+	c.Flags().StringVarP(&dev.stackFile, "file", "f", "", "stack.yml to run (default: env, hello and upper)")
+	return c
+}
+
+// stack returns the functions to run. It works on nil, for a plain gateway.
+func (d *development) stack(settings config.Gateway) ([]types.FunctionDeployment, error) {
+	file := settings.StackFile
+	if d != nil && d.stackFile != "" {
+		file = d.stackFile
+	}
+	switch {
+	case file != "":
+		return local.ReadStack(file, settings.FunctionNamespace)
+	case d != nil:
+		return local.ParseStack("quickstart/stack.yml", quickstart.Stack, settings.FunctionNamespace)
+	default:
+		return nil, nil
+	}
+}
+
+// prepare makes the identity provider and has the gateway trust it: its
+// JwtIssuer is written anew at every start, because its URL has the port in
+// it. The sample of roles and policies is written once and then the user's.
+func (d *development) prepare(settings config.Gateway, self string) (documents map[string][]byte, err error) {
+	url := self + devidp.Path
+	idp, err := devidp.New(filepath.Join(settings.DataDir, developmentKey), url)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(settings.IAMDir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
+			return nil, fmt.Errorf("iam_dir: %w", err)
+		}
+		if err := writeFile(filepath.Join(settings.IAMDir, "sample.yaml"), quickstart.IAM); err != nil {
+			return nil, fmt.Errorf("iam_dir: %w", err)
+		}
+	}
+	trust := fmt.Sprintf(`# Written by "gateway up" at every start: changes to this file are lost.
+apiVersion: iam.openfaas.com/v1
+kind: JwtIssuer
+metadata:
+  name: dev-idp
+  namespace: openfaas
+spec:
+  iss: %s
+  aud:
+  - %s
+  tokenExpiry: 30m
+`, url, devidp.Audience)
+	if err := writeFile(filepath.Join(settings.IAMDir, trustFile), []byte(trust)); err != nil {
+		return nil, fmt.Errorf("iam_dir: %w", err)
+	}
+	if err := writeFile(filepath.Join(settings.DataDir, developmentIssuer), []byte(url+"\n")); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
+	return idp.Documents(), nil
+}
+
+// forgetDevelopment readies the IAM folder for a gateway that is not in `up`
+// mode: it must not trust an identity provider that trusts everybody.
+func forgetDevelopment(settings config.Gateway, log zerolog.Logger) error {
+	if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
+		return fmt.Errorf("iam_dir: %w", err)
+	}
+	path := filepath.Join(settings.IAMDir, trustFile)
+	switch err := os.Remove(path); {
+	case err == nil:
+		log.Warn().Msgf("removed %s: the development identity provider is for `gateway up` alone", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("iam_dir: %w", err)
+	}
+	return nil
+}
+
+// announce prints what runs and commands to try it with.
+func (d *development) announce(functions provider.Provider, settings config.Gateway, self string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\ngatehound is up at %s\n\n", self)
+	secured, namespace := "", ""
+	all, _ := functions.List(context.Background(), settings.FunctionNamespace)
+	for _, f := range all {
+		access := "public"
+		if f.EnvVars["jwt_auth"] == "true" || f.EnvVars["jwt_auth"] == "1" {
+			access = "callers with a function token"
+			if secured == "" {
+				secured, namespace = f.Name, f.Namespace
+			}
+		}
+		fmt.Fprintf(&b, "  %-28s %s/function/%s\n", f.Name+" ("+access+")", self, f.Name)
+	}
+	fmt.Fprintf(&b, "\n  %-28s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
+	fmt.Fprintf(&b, "  %-28s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
+	if secured != "" {
+		fmt.Fprintf(&b, `
+Try it in a second terminal, in this folder:
+
+ID_TOKEN=$(%[1]s id-token --sub alice)
+
+TOKEN=$(curl -s %[2]s/oauth/token \
+  --data-urlencode grant_type=urn:ietf:params:oauth:grant-type:token-exchange \
+  --data-urlencode subject_token_type=urn:ietf:params:oauth:token-type:id_token \
+  --data-urlencode subject_token=$ID_TOKEN \
+  --data-urlencode scope=function --data-urlencode audience=%[4]s:%[3]s |
+  sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+
+curl -i %[2]s/function/%[3]s
+curl -i %[2]s/function/%[3]s -H "Authorization: Bearer $TOKEN"
+
+`, programName(settings), self, secured, namespace)
+	}
+	_, _ = io.WriteString(d.out, b.String())
+}
+
+// programName returns how to call this program from the same folder.
+func programName(settings config.Gateway) string {
+	name := os.Args[0]
+	if executable, err := os.Executable(); err == nil && strings.Contains(executable, "go-build") {
+		if _, err := os.Stat("gateway/cmd/gateway"); err == nil {
+			name = "go run ./gateway/cmd/gateway"
+		}
+	}
+	if os.Getenv("data_dir") != "" {
+		name = fmt.Sprintf("data_dir='%s' %s", settings.DataDir, name)
+	}
+	return name
+}

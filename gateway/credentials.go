@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Credentials are the administrator's, for basic authentication (RFC 7617).
+// The zero value matches nobody. Printing it shows no password.
+type Credentials struct{ user, password string }
+
+// String hides the password.
+func (c Credentials) String() string { return c.user + ":[hidden]" }
+
+// GoString hides the password from %#v.
+func (c Credentials) GoString() string { return c.String() }
+
+// User returns the administrator's name.
+func (c Credentials) User() string { return c.user }
+
+// Password returns the administrator's password.
+func (c Credentials) Password() string { return c.password }
+
+// The files of secret_mount_path, as upstream names them.
+const (
+	userFile     = "basic-auth-user"
+	passwordFile = "basic-auth-password"
+)
+
+// ReadCredentials reads basic-auth-user and basic-auth-password from dir.
+// White space around them is dropped. With generate, a missing pair is made:
+// user admin and a random password, readable by this user alone.
+func ReadCredentials(dir string, generate bool) (Credentials, error) {
+	password, err := os.ReadFile(filepath.Join(dir, passwordFile))
+	if errors.Is(err, fs.ErrNotExist) && generate {
+		if err := generateCredentials(dir); err != nil {
+			return Credentials{}, err
+		}
+		password, err = os.ReadFile(filepath.Join(dir, passwordFile))
+	}
+	if err != nil {
+		return Credentials{}, fmt.Errorf("cannot read the admin password: %w", err)
+	}
+	user, err := os.ReadFile(filepath.Join(dir, userFile))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("cannot read the admin user: %w", err)
+	}
+	c := Credentials{user: strings.TrimSpace(string(user)), password: strings.TrimSpace(string(password))}
+	if c.user == "" || c.password == "" || strings.Contains(c.user, ":") {
+		return Credentials{}, fmt.Errorf("%s: want a user without a colon in %s and a password in %s, neither empty", dir, userFile, passwordFile)
+	}
+	return c, nil
+}
+
+func generateCredentials(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make a folder for the admin password: %w", err)
+	}
+	// The password comes last: its presence says that both are there.
+	for _, file := range []struct{ name, content string }{{userFile, "admin"}, {passwordFile, rand.Text()}} {
+		temporary := filepath.Join(dir, "."+file.name)
+		if err := os.WriteFile(temporary, []byte(file.content+"\n"), 0o600); err != nil {
+			return fmt.Errorf("cannot write the admin credentials: %w", err)
+		}
+		if err := os.Rename(temporary, filepath.Join(dir, file.name)); err != nil {
+			return fmt.Errorf("cannot write the admin credentials: %w", err)
+		}
+	}
+	return nil
+}
+
+// match reports whether the values of a request's Authorization headers are
+// these credentials, in a time that tells nothing about them.
+func (c Credentials) match(authorization [][]byte) bool {
+	if len(authorization) != 1 || c.password == "" {
+		return false
+	}
+	scheme, encoded, _ := bytes.Cut(authorization[0], []byte(" "))
+	if !bytes.EqualFold(scheme, []byte("Basic")) {
+		return false
+	}
+	given, err := base64.StdEncoding.DecodeString(string(encoded))
+	if err != nil {
+		return false
+	}
+	a, b := sha256.Sum256(given), sha256.Sum256([]byte(c.user+":"+c.password))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}

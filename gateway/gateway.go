@@ -1,0 +1,215 @@
+// Package gateway is the API gateway: one HTTP server with the function proxy,
+// the token exchange, our issuer's documents and the administration API. It
+// owns routes, their protection and the proxy's headers. Who may get which
+// token is decided in package exchange, how functions run in the providers
+// below, and no state is kept here, so that gateways can stand side by side.
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+// Config holds what a gateway is made of. Every field is needed unless its
+// comment says otherwise.
+type Config struct {
+	Provider provider.Provider
+	// Issuer signs our tokens; its documents are served.
+	Issuer *issuer.Issuer
+	// Exchange answers POST /oauth/token.
+	Exchange *exchange.Exchanger
+	// Admin may use the administration API.
+	Admin Credentials
+	// DefaultNamespace is meant when a function's name has none.
+	DefaultNamespace string
+	// Documents are further static JSON documents to serve with GET, by path;
+	// nil = none. The development identity provider's are such.
+	Documents map[string][]byte
+	// ReadTimeout bounds reading one request; 0 = no limit.
+	ReadTimeout time.Duration
+	// DrainTimeout bounds how long running calls are waited for at shutdown;
+	// 0 = not at all.
+	DrainTimeout time.Duration
+	// UpstreamTimeout bounds the wait for a function's answer to begin, and
+	// each silence in it after that; 0 = no limit.
+	UpstreamTimeout time.Duration
+	Log             zerolog.Logger
+}
+
+// Gateway is the server. Make one with New.
+type Gateway struct {
+	config  Config
+	routes  []route
+	metrics *metrics
+	server  *fasthttp.Server
+}
+
+// New returns a gateway that serves nothing yet.
+func New(c Config) *Gateway {
+	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
+	g.routes = g.table()
+	g.server = &fasthttp.Server{
+		Handler:            g.serve,
+		Logger:             serverLog{c.Log},
+		ReadTimeout:        c.ReadTimeout,
+		IdleTimeout:        3 * time.Minute,
+		ReadBufferSize:     32 << 10, // a request line with a token in it, and headers
+		CloseOnShutdown:    true,
+		MaxRequestBodySize: 64 << 10, // of what is read ahead; bodies are streamed
+
+		StreamRequestBody:             true,
+		DisablePreParseMultipartForm:  true,
+		DisableHeaderNamesNormalizing: true,
+		NoDefaultServerHeader:         true,
+		NoDefaultContentType:          true,
+		NoDefaultDate:                 true,
+		SecureErrorLogMessage:         true,
+	}
+	return g
+}
+
+// Serve answers on l until ctx ends and the calls then running are done, for
+// which they have DrainTimeout.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- g.server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
+	defer cancel()
+	if err := g.server.ShutdownWithContext(drain); err != nil {
+		g.config.Log.Warn().Msgf("calls were still running after %s, and are cut off", g.config.DrainTimeout)
+	}
+	return nil
+}
+
+// serve answers one request. Routing looks at the request target as it came
+// and never decodes it, so that what was routed, what was authorized and what
+// is forwarded cannot differ.
+func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
+	started := time.Now()
+	defer func() {
+		// fasthttp does not recover: a panic would end every other call.
+		if p := recover(); p != nil {
+			g.config.Log.Error().Stack().Msgf("panic while serving %s: %T", ctx.Method(), p)
+			ctx.Response.Reset()
+			ctx.SetConnectionClose()
+			plain(ctx, http.StatusInternalServerError, "internal error")
+		}
+	}()
+
+	path, rest, ok := splitTarget(ctx.Request.Header.RequestURI())
+	if !ok {
+		plain(ctx, http.StatusBadRequest, "the request target must be a path that begins with /")
+		return
+	}
+	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
+		g.invoke(ctx, after, rest)
+	} else {
+		g.dispatch(ctx, string(path))
+	}
+	if e := g.config.Log.Debug(); e.Enabled() {
+		e.Str("method", string(ctx.Method())).Bytes("path", path).Int("status", ctx.Response.StatusCode()).
+			Dur("ms", time.Since(started)).Msg("request")
+	}
+}
+
+// splitTarget splits a request target into its path and the query with its
+// question mark. The absolute form (RFC 9112 §3.2.2) is cut down to its path.
+func splitTarget(target []byte) (path, query []byte, ok bool) {
+	if after, absolute := bytes.CutPrefix(target, []byte("http://")); absolute {
+		slash := bytes.IndexByte(after, '/')
+		if slash < 0 {
+			return nil, nil, false
+		}
+		target = after[slash:]
+	}
+	if len(target) == 0 || target[0] != '/' {
+		return nil, nil, false
+	}
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		return target[:i], target[i:], true
+	}
+	return target, nil, true
+}
+
+// dispatch finds the route for everything but function calls, and guards it.
+func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path string) {
+	guarded := strings.HasPrefix(path, "/system/")
+	if guarded && !g.config.Admin.match(authorizationValues(ctx)) {
+		// Before the look-up: a stranger does not learn which routes exist.
+		ctx.Response.Header.Set("WWW-Authenticate", `Basic realm="Restricted"`)
+		plain(ctx, http.StatusUnauthorized, "invalid credentials")
+		return
+	}
+	method := string(ctx.Method())
+	var allowed []string
+	for _, r := range g.routes {
+		parameter, matches := r.match(path)
+		switch {
+		case !matches:
+		case r.method == method || r.method == http.MethodGet && method == http.MethodHead:
+			r.handle(ctx, parameter)
+			return
+		default:
+			allowed = append(allowed, r.method)
+		}
+	}
+	if allowed != nil {
+		ctx.Response.Header.Set("Allow", strings.Join(allowed, ", "))
+		plain(ctx, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not allowed here, try %s", method, strings.Join(allowed, " or ")))
+		return
+	}
+	plain(ctx, http.StatusNotFound, "no such page")
+}
+
+// plain answers with one line of text.
+func plain(ctx *fasthttp.RequestCtx, status int, line string) {
+	ctx.Response.SetStatusCode(status)
+	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
+	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	ctx.Response.SetBodyString(line + "\n")
+}
+
+// authorizationValues returns the values of all Authorization headers. Their
+// names come as the client wrote them.
+func authorizationValues(ctx *fasthttp.RequestCtx) [][]byte {
+	var values [][]byte
+	for name, value := range ctx.Request.Header.All() {
+		if bytes.EqualFold(name, []byte("Authorization")) {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// serverLog takes what fasthttp has to say, which is about broken connections
+// and requests, and is only worth a line when somebody looks for it.
+type serverLog struct{ log zerolog.Logger }
+
+// Printf implements fasthttp.Logger.
+func (l serverLog) Printf(format string, args ...any) { l.log.Debug().Msgf(format, args...) }
+
+// statusOf maps a provider's error on the way to a function.
+func statusOf(err error) int {
+	if errors.Is(err, provider.ErrNotFound) {
+		return http.StatusNotFound
+	}
+	return http.StatusBadGateway
+}

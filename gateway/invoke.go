@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+// invoke forwards one function call: after is what follows /function/ in the
+// path, query the query with its question mark.
+func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
+	started := time.Now()
+	label, rest := after, []byte("/")
+	if i := bytes.IndexByte(after, '/'); i >= 0 {
+		label, rest = after[:i], after[i:]
+	}
+	f, ok := g.functionName(label)
+	if !ok {
+		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(label)))
+		return
+	}
+	bounded, cancel := bound()
+	endpoint, err := g.config.Provider.Endpoint(bounded, f)
+	cancel()
+	if err != nil {
+		status := statusOf(err)
+		if status == http.StatusNotFound {
+			plain(ctx, status, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
+			return
+		}
+		g.config.Log.Error().Str("function", f.String()).Msg(err.Error())
+		plain(ctx, status, "the functions provider cannot be reached")
+		return
+	}
+
+	callID := identify(&ctx.Request.Header, started)
+	done := g.metrics.invoked(f)
+	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
+	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
+	err = endpoint.Upstream.Forward(ctx, reverseproxy.Options{
+		Target:      target,
+		Timeout:     g.config.UpstreamTimeout,
+		IdleTimeout: g.config.UpstreamTimeout,
+	})
+	if err != nil {
+		g.refuse(ctx, f, err)
+	}
+	if len(ctx.Response.Header.Peek("X-Call-Id")) == 0 {
+		ctx.Response.Header.Set("X-Call-Id", callID)
+	}
+	ctx.Response.Header.Set("X-Start-Time", strconv.FormatInt(started.UnixNano(), 10))
+	done(ctx.Response.StatusCode())
+}
+
+// refuse answers a call that the function did not.
+func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, err error) {
+	status, line := http.StatusBadGateway, fmt.Sprintf("function %s cannot be reached", f)
+	switch {
+	case errors.Is(err, reverseproxy.ErrTimeout):
+		status, line = http.StatusGatewayTimeout, fmt.Sprintf("function %s gave no answer within the upstream_timeout of %s", f, g.config.UpstreamTimeout)
+	case errors.Is(err, reverseproxy.ErrBadBody):
+		status, line = http.StatusBadRequest, "the request body is broken or ended early"
+	case errors.Is(err, reverseproxy.ErrClientGone):
+		// Nobody reads the answer; the status is for the metrics: 499 is
+		// nginx's "client closed request".
+		status, line = 499, "client closed the connection"
+	}
+	g.config.Log.Warn().Str("function", f.String()).Int("status", status).Msg(err.Error())
+	plain(ctx, status, line)
+}
+
+// functionName reads "name" or "name.namespace".
+func (g *Gateway) functionName(label []byte) (provider.Function, bool) {
+	f := provider.Function{Namespace: g.config.DefaultNamespace, Name: string(label)}
+	if i := bytes.LastIndexByte(label, '.'); i >= 0 {
+		f.Name, f.Namespace = string(label[:i]), string(label[i+1:])
+	}
+	return f, config.ValidName(f.Name) && config.ValidName(f.Namespace)
+}
+
+// identify gives a call its X-Call-Id, unless the caller sent one, and its
+// X-Start-Time in nanoseconds.
+func identify(h *fasthttp.RequestHeader, started time.Time) (callID string) {
+	for name, value := range h.All() {
+		if callID == "" && bytes.EqualFold(name, []byte("X-Call-Id")) {
+			callID = string(value)
+		}
+	}
+	if callID == "" {
+		callID = uuid.NewString()
+		h.Set("X-Call-Id", callID)
+	}
+	h.Set("X-Start-Time", strconv.FormatInt(started.UnixNano(), 10))
+	return callID
+}
+
+// clip bounds what an error says back of what a client sent.
+func clip(b []byte) []byte { return b[:min(len(b), 80)] }

@@ -1,0 +1,138 @@
+// Package upstream is the provider for functions that another faas-provider
+// runs: faas-netes, faasd or a gateway. It speaks that provider's REST API
+// (github.com/openfaas/faas-provider) and keeps no state but a short memory of
+// which functions exist.
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openfaas/faas-provider/types"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+// Config names the faas-provider.
+type Config struct {
+	// URL is its base URL, http only: TLS to a provider comes with a proxy
+	// beside it.
+	URL *url.URL
+	// User and Password are its basic auth credentials; "" = none.
+	User, Password string
+}
+
+// Provider implements provider.Provider.
+type Provider struct {
+	base     string
+	path     string
+	user     string
+	password string
+	client   *http.Client
+	upstream *reverseproxy.Upstream
+
+	mu    sync.Mutex
+	known map[provider.Function]time.Time // until when a function is taken to exist
+}
+
+// knownFor is how long a function is taken to exist without asking again, so
+// that a call costs one hop and not two.
+const knownFor = 5 * time.Second
+
+// maxAnswer bounds what is read of one API answer, in bytes.
+const maxAnswer = 16 << 20
+
+// New returns a provider. It connects to nothing yet.
+func New(c Config) (*Provider, error) {
+	if c.URL.Scheme != "http" {
+		return nil, fmt.Errorf("functions_provider_url=%q: want an http:// URL", c.URL)
+	}
+	address := c.URL.Host
+	if c.URL.Port() == "" {
+		address = net.JoinHostPort(c.URL.Hostname(), "80")
+	}
+	return &Provider{
+		base:     strings.TrimSuffix(c.URL.String(), "/"),
+		path:     strings.TrimSuffix(c.URL.EscapedPath(), "/"),
+		user:     c.User,
+		password: c.Password,
+		client:   &http.Client{Timeout: 10 * time.Second},
+		upstream: reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: address}),
+		known:    make(map[provider.Function]time.Time),
+	}, nil
+}
+
+// Endpoint implements provider.Provider.
+func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.Endpoint, error) {
+	now := time.Now()
+	p.mu.Lock()
+	exists := now.Before(p.known[f])
+	p.mu.Unlock()
+	if !exists {
+		var status types.FunctionStatus
+		query := url.Values{"namespace": {f.Namespace}}
+		if err := p.get(ctx, "/system/function/"+url.PathEscape(f.Name)+"?"+query.Encode(), &status); err != nil {
+			p.mu.Lock()
+			delete(p.known, f)
+			p.mu.Unlock()
+			return provider.Endpoint{}, err
+		}
+		p.mu.Lock()
+		p.known[f] = now.Add(knownFor)
+		p.mu.Unlock()
+	}
+	return provider.Endpoint{
+		Upstream: p.upstream,
+		Prefix:   p.path + "/function/" + f.String(),
+	}, nil
+}
+
+// List implements provider.Provider.
+func (p *Provider) List(ctx context.Context, namespace string) ([]types.FunctionStatus, error) {
+	functions := []types.FunctionStatus{}
+	err := p.get(ctx, "/system/functions?"+url.Values{"namespace": {namespace}}.Encode(), &functions)
+	return functions, err
+}
+
+// Close closes the idle connections to the provider.
+func (p *Provider) Close() {
+	p.upstream.Close()
+	p.client.CloseIdleConnections()
+}
+
+// get asks the provider's API and decodes its answer. A 404 is
+// provider.ErrNotFound.
+func (p *Provider) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
+	if err != nil {
+		return err
+	}
+	if p.user != "" {
+		req.SetBasicAuth(p.user, p.password)
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("functions provider: %w", err)
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return provider.ErrNotFound
+	default:
+		return fmt.Errorf("functions provider answered %s with %s, want 200", p.base+path, res.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(into); err != nil {
+		return fmt.Errorf("functions provider answered %s with bad JSON: %w", p.base+path, err)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestQuickstart follows the README from an empty folder: it pastes what the
+// gateway prints into a shell.
+func TestQuickstart(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	printed := g.stdout.find(t, g.program, `(?s)Try it in a second terminal, in this folder:\n\n(.*Bearer \$TOKEN")\n`)[1]
+
+	script := exec.Command("bash", "-eu")
+	script.Dir = g.dir
+	script.Stdin = strings.NewReader(printed + "\nprintf '\\n%s\\n%s\\n' \"$ID_TOKEN\" \"$TOKEN\"\n")
+	out, err := script.Output()
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(out), "HTTP/1.1 401 Unauthorized"), "%s", out)
+	require.Equal(t, 1, strings.Count(string(out), "HTTP/1.1 200 OK"), "%s", out)
+	require.Contains(t, string(out), "Hello! You sent GET /\n")
+	tail := lines(string(out))
+	for _, token := range tail[len(tail)-2:] {
+		require.Regexp(t, `^[\w-]+\.[\w-]+\.[\w-]+$`, token)
+	}
+
+	require.Equal(t, "OK\n", get(t, g.url+"/healthz").body)
+	require.Contains(t, get(t, g.url+"/function/env/some/path?q=1").body, "Http_Path=/some/path\n")
+	upper := do(t, http.MethodPost, g.url+"/function/upper.openfaas-fn", "shout", "Authorization: bearer "+g.functionToken(t))
+	require.Equal(t, answer{http.StatusOK, upper.header, "SHOUT"}, upper)
+}
+
+// TestStateAndStop checks what is in data_dir, that a second start reuses it,
+// and that Ctrl-C leaves nothing behind.
+func TestStateAndStop(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	state := func(name string) string {
+		path := filepath.Join(g.dir, ".gatehound", name)
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, "%s is readable by others: %s", name, info.Mode())
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(data)
+	}
+	names := []string{"issuer.key", "dev-idp.key", "secrets/basic-auth-user", "secrets/basic-auth-password", "iam/sample.yaml"}
+	before := make(map[string]string)
+	for _, name := range names {
+		before[name] = state(name)
+	}
+	token := g.functionToken(t)
+	runDir, err := os.Readlink(filepath.Join(g.dir, ".gatehound", "run"))
+	require.NoError(t, err)
+	require.NotEmpty(t, relatives(t, runDir))
+
+	require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
+	require.Zero(t, g.wait(t))
+	require.Empty(t, relatives(t, runDir))
+	require.NoDirExists(t, runDir)
+
+	again := startUp(t, g.dir, []string{"port=" + strings.TrimPrefix(g.url, "http://127.0.0.1:")})
+	for _, name := range names {
+		require.Equal(t, before[name], state(name), name)
+	}
+	require.Equal(t, g.url, again.url)
+	hello := get(t, again.url+"/function/hello", "Authorization: Bearer "+token)
+	require.Equal(t, http.StatusOK, hello.status, "a token of the first run opens functions of the second: %s", hello.body)
+
+	second := start(t, g.dir, freePorts, "gateway", "up")
+	require.Equal(t, 1, second.wait(t))
+	require.Contains(t, second.stderr.String(), "is in use by another gateway")
+}
+
+// TestKilled kills the gateway outright: the functions go too, and the next
+// start works and tidies up.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	runDir, err := os.Readlink(filepath.Join(g.dir, ".gatehound", "run"))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(g.cmd.Process.Pid, syscall.SIGKILL))
+	g.wait(t)
+	eventually(t, func() bool { return len(relatives(t, runDir)) == 0 }, "processes are left")
+
+	again := startUp(t, g.dir, nil)
+	require.NoDirExists(t, runDir)
+	require.Equal(t, http.StatusOK, get(t, again.url+"/function/hello", "Authorization: Bearer "+again.functionToken(t)).status)
+}
+
+// TestOwnStack runs functions of a stack.yml of the user's.
+func TestOwnStack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "extra.yml"), []byte("environment:\n  greeting: hi there\n  mode: streaming\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "stack.yml"), []byte(`
+provider: {name: openfaas, gateway: http://127.0.0.1:8080}
+functions:
+  greet:
+    lang: dockerfile
+    handler: ./greet
+    image: example/greet:latest
+    namespace: dev
+    fprocess: bash -c 'echo "$greeting, $0"' world
+    environment_file: [extra.yml]
+    environment: {mode: serializing}
+    labels: {team: blue}
+`), 0o600))
+	g := startUp(t, dir, []string{"function_namespace=dev"}, "-f", "stack.yml")
+	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet").body)
+	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet.dev").body)
+	require.Equal(t, http.StatusNotFound, get(t, g.url+"/function/greet.prod").status)
+
+	password, err := os.ReadFile(filepath.Join(dir, ".gatehound/secrets/basic-auth-password"))
+	require.NoError(t, err)
+	basic := basicAuth("admin", strings.TrimSpace(string(password)))
+	var functions []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(get(t, g.url+"/system/functions?namespace=dev", basic).body), &functions))
+	require.Len(t, functions, 1)
+	require.Equal(t, "greet", functions[0]["name"])
+	require.Equal(t, "dev", functions[0]["namespace"])
+	require.EqualValues(t, 1, functions[0]["availableReplicas"])
+	require.Equal(t, map[string]any{"team": "blue"}, functions[0]["labels"])
+}
