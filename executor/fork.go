@@ -20,12 +20,15 @@ type forks struct {
 	config  Config
 	ctx     context.Context // ends when Run's does: with it, every process
 	cancel  context.CancelCauseFunc
+	kill    context.Context
+	killAll context.CancelFunc
 	running sync.WaitGroup
 }
 
 func newForks(c Config) *forks {
 	f := &forks{config: c}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
+	f.kill, f.killAll = context.WithCancel(context.Background())
 	return f
 }
 
@@ -40,6 +43,9 @@ func (f *forks) Run(ctx context.Context) error {
 	f.running.Wait()
 	return nil
 }
+
+// Kill ends every process at once.
+func (f *forks) Kill() { f.killAll() }
 
 // Ready reports true: a fork needs no start of its own.
 func (f *forks) Ready() bool { return true }
@@ -82,7 +88,7 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 		cancel(nil)
 		f.running.Done()
 	}
-	p, err := f.config.start(runCtx, env, f.config.killDelay(time.Second), false)
+	p, err := f.config.start(runCtx, f.kill, env, f.config.killDelay(time.Second), false)
 	if err != nil {
 		ended()
 		return nil, err

@@ -29,6 +29,8 @@ type HTTP struct {
 	upstream         *reverseproxy.Upstream
 	accepting        chan struct{} // closed when the function first accepts
 	exited           chan struct{} // closed when Run has returned
+	kill             context.Context
+	killAll          context.CancelFunc
 }
 
 // NewHTTP returns the http mode of c, or an error that says what is wrong with
@@ -46,6 +48,7 @@ func NewHTTP(c Config) (*HTTP, error) {
 	default:
 		return nil, fmt.Errorf("upstream %q: want http:// or unix://", u.Redacted())
 	}
+	h.kill, h.killAll = context.WithCancel(context.Background())
 	h.upstream = reverseproxy.New(reverseproxy.Config{Network: h.network, Address: h.address})
 	return h, nil
 }
@@ -74,7 +77,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p, err := h.config.start(ctx, h.config.Env, h.config.killDelay(10*time.Second), true)
+	p, err := h.config.start(ctx, h.kill, h.config.Env, h.config.killDelay(10*time.Second), true)
 	if err != nil {
 		return err
 	}
@@ -94,6 +97,9 @@ func (h *HTTP) Run(ctx context.Context) error {
 		return errors.New("the function's process ended by itself: exit status 0")
 	}
 }
+
+// Kill ends the function at once, and so Run.
+func (h *HTTP) Kill() { h.killAll() }
 
 // probe closes h.accepting once the function's server accepts a connection.
 func (h *HTTP) probe(ctx context.Context) {

@@ -28,9 +28,9 @@ type process struct {
 }
 
 // start runs the command. When ctx ends, the process' group gets a SIGTERM, and
-// what is left of it after delay a SIGKILL. The output goes to the log when
+// what is left of it after delay, or when kill ends, a SIGKILL. The output goes to the log when
 // logStdout is set, and is to be read from stdout else.
-func (c Config) start(ctx context.Context, env []string, delay time.Duration, logStdout bool) (*process, error) {
+func (c Config) start(ctx, kill context.Context, env []string, delay time.Duration, logStdout bool) (*process, error) {
 	p := &process{ctx: ctx, exited: make(chan struct{}), killed: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
 	p.cmd.Env = env
@@ -73,8 +73,10 @@ func (c Config) start(ctx context.Context, env []string, delay time.Duration, lo
 	} else {
 		p.stdout = stdout
 	}
+	keepAlive := context.AfterFunc(kill, func() { killGroup(p.cmd.Process) })
 	go func() {
 		defer close(p.exited)
+		defer keepAlive()
 		if p.err = p.cmd.Wait(); p.err != nil {
 			p.err = fmt.Errorf("%w: %w", ErrFailed, p.err)
 		}
