@@ -146,11 +146,11 @@ func (e *env) upstream(mode Mode) *url.URL {
 	}
 	u, err := url.Parse(v)
 	switch {
-	case err != nil, u.User != nil,
+	case err != nil, u.User != nil, u.RawQuery != "", u.Fragment != "",
 		u.Scheme == "http" && u.Host == "",
 		u.Scheme == "unix" && (u.Host != "" || u.Path == ""),
 		u.Scheme != "http" && u.Scheme != "unix":
-		e.bad(name, redactURL(v), "http://host:port or unix:///path.sock")
+		e.bad(name, redactURL(v), "http://host:port, http://host:port/prefix or unix:///path.sock")
 		return nil
 	}
 	return u

@@ -1,0 +1,99 @@
+// Package executor runs a function, one file a mode: [HTTP] starts one process
+// and forwards requests to its server, [Streaming] and [Serializing] fork a
+// process for each request. It owns processes, their groups, pipes and output;
+// routing, authentication, limits and the access log are the caller's.
+package executor
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+)
+
+// What callers branch on; [Status] maps them, and reverseproxy's too.
+var (
+	// ErrTimeout: the function ran longer than Call.Timeout.
+	ErrTimeout = errors.New("the function ran into its time limit")
+	// ErrFailed: the function's process ended with a non-zero status.
+	ErrFailed = errors.New("function failed")
+	// ErrBadRequest: the request cannot be turned into a process environment.
+	ErrBadRequest = errors.New("bad request")
+)
+
+// errShutdown ends what still runs when Run's context does.
+var errShutdown = errors.New("the watchdog is shutting down")
+
+// Config describes the function. Each mode uses what concerns it.
+type Config struct {
+	// Command is the program and its arguments.
+	Command []string
+	// Env is the environment of the function's processes, "name=value".
+	Env []string
+	// Upstream is the function's own server, for HTTP: http:// or unix://.
+	Upstream *url.URL
+	// BufferBody sends request bodies with a Content-Length, for HTTP.
+	BufferBody bool
+	// ContentType is that of the responses in the fork modes; empty = none.
+	ContentType string
+	// KillDelay is granted between SIGTERM and SIGKILL; 0 = 10s for HTTP,
+	// which may have state to save, and 1s in the fork modes.
+	KillDelay time.Duration
+
+	// Stdout and Stderr take the function's log lines. They must be safe for
+	// concurrent use, as an *os.File is.
+	Stdout, Stderr io.Writer
+	// PrefixLogs puts the time and the stream's name before each line.
+	PrefixLogs bool
+	// MaxLine is the longest log line in bytes, longer ones are split;
+	// 0 = 64 KiB, -1 = unlimited.
+	MaxLine int
+	// Logf reports what goes wrong after a response began; nil = silence.
+	Logf func(format string, args ...any)
+}
+
+// Call is one invocation.
+type Call struct {
+	// Target is the request target, in origin form.
+	Target []byte
+	// Timeout bounds the call; 0 = no limit.
+	Timeout time.Duration
+}
+
+func (c Config) killDelay(fallback time.Duration) time.Duration {
+	if c.KillDelay > 0 {
+		return c.KillDelay
+	}
+	return fallback
+}
+
+func (c Config) logf(format string, args ...any) {
+	if c.Logf != nil {
+		c.Logf(format, args...)
+	}
+}
+
+// Status maps an error of Invoke to an HTTP status. internal says that the
+// watchdog made the error and not the function or the client, which tells
+// queue workers that another try may help.
+func Status(err error) (code int, internal bool) {
+	switch {
+	case errors.Is(err, ErrTimeout), errors.Is(err, reverseproxy.ErrTimeout):
+		return http.StatusGatewayTimeout, true
+	case errors.Is(err, reverseproxy.ErrBadBody), errors.Is(err, ErrBadRequest):
+		return http.StatusBadRequest, false
+	case errors.Is(err, reverseproxy.ErrClientGone):
+		return 499, false // nobody reads it; nginx' number, for log and metrics
+	case errors.Is(err, syscall.E2BIG):
+		// Headers become environment variables, and the kernel limits those.
+		return http.StatusRequestHeaderFieldsTooLarge, false
+	case errors.Is(err, ErrFailed):
+		return http.StatusInternalServerError, false
+	default:
+		return http.StatusInternalServerError, true
+	}
+}

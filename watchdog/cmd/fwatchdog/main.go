@@ -1,0 +1,13 @@
+// Command fwatchdog serves one function. Its settings are environment
+// variables.
+package main
+
+import (
+	"os"
+
+	"github.com/gatehound/gatehound/watchdog"
+)
+
+func main() {
+	os.Exit(watchdog.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}

@@ -1,0 +1,132 @@
+package watchdog
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// request is what is kept of a request until its response is out, which for a
+// stream is long after the handler has returned.
+type request struct {
+	watchdog *Watchdog
+	start    time.Time
+	counted  bool // false for health checks
+	slot     bool // holds one of max_inflight
+
+	method, target, callID string
+	probe                  bool
+
+	status int
+	length int64 // of the body; -1 = unknown
+	body   interface{ Sent() int64 }
+}
+
+// begin counts the request. Everything that is needed later is copied: the
+// server reuses ctx.
+func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
+	r.counted = true
+	r.method, r.target, r.callID, r.probe = string(ctx.Method()), string(target), h.callID, h.probe
+	r.watchdog.metrics.inFlight.Inc()
+}
+
+// finish is the handler's end. A response that streams, or a connection that was
+// hijacked, is not done yet: the connection tells when.
+func (r *request) finish(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.Set("X-Duration-Seconds", fmt.Sprintf("%f", time.Since(r.start).Seconds()))
+	c := ctx.Conn().(*conn)
+	// More of a body than fasthttp reads before it closes the connection.
+	if n := ctx.Request.Header.ContentLength(); n == -1 || n > 256<<10 {
+		c.mayLinger(true)
+	}
+	if !r.counted {
+		return
+	}
+	r.status = ctx.Response.StatusCode()
+	if !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
+		r.length = int64(len(ctx.Response.Body()))
+		r.done()
+		return
+	}
+	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
+	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
+	c.onDone(r.done)
+}
+
+// done is called once, when the response is out or the connection is gone.
+func (r *request) done() {
+	w, took := r.watchdog, time.Since(r.start)
+	if r.slot {
+		<-w.slots
+	}
+	w.metrics.observe(r.method, r.status, took)
+	if r.probe {
+		return
+	}
+	if r.body != nil {
+		r.length = r.body.Sent()
+	}
+	line := fmt.Sprintf("%s %s - %d %s - ContentLength: %s (%.4fs)", escape(r.method), escape(redact(r.target)),
+		r.status, http.StatusText(r.status), humanSize(r.length), took.Seconds())
+	if w.settings.LogCallID {
+		id := r.callID
+		if id == "" {
+			id = "none"
+		}
+		line += " [" + escape(id) + "]"
+	}
+	w.log.Print(line)
+}
+
+// humanSize writes n bytes in decimal units with four significant digits.
+func humanSize(n int64) string {
+	size, i := float64(n), 0
+	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+	for ; size >= 1000 && i < len(units)-1; i++ {
+		size /= 1000
+	}
+	return fmt.Sprintf("%.4g%s", size, units[i])
+}
+
+// escape keeps clients from writing log lines of their own, or to a terminal.
+func escape(s string) string {
+	plain := func(c byte) bool { return c >= ' ' && c <= '~' }
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if plain(s[i]) {
+			b.WriteByte(s[i])
+		} else {
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		}
+	}
+	return b.String()
+}
+
+// redact hides the values of query parameters whose names speak of a secret:
+// those with token, secret, password or assertion in them (RFC 6750, section
+// 2.3, puts access_token there).
+func redact(target string) string {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return target
+	}
+	params := strings.Split(query, "&")
+	for i, p := range params {
+		raw, _, hasValue := strings.Cut(p, "=")
+		name, err := url.QueryUnescape(raw)
+		if err != nil {
+			name = raw
+		}
+		name = strings.ToLower(name)
+		for _, secret := range []string{"token", "secret", "password", "assertion"} {
+			if hasValue && strings.Contains(name, secret) {
+				params[i] = raw + "=[hidden]"
+			}
+		}
+	}
+	return path + "?" + strings.Join(params, "&")
+}

@@ -1,0 +1,325 @@
+// Package watchdog is the function runtime: a server that stands before one
+// function, answers health checks, lets in who may call it, and hands requests
+// to one of package executor's modes. It owns the server, its life from start to
+// drained, and what is told about requests: headers, metrics, access log. How
+// tokens are verified is package auth's business, how a function runs executor's.
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/auth"
+	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/executor"
+)
+
+// Config is what a watchdog needs.
+type Config struct {
+	// Settings are the environment's, see [config.ParseWatchdog].
+	Settings config.Watchdog
+	// Environ is the environment of the function's processes, "name=value".
+	Environ []string
+	// Stdout and Stderr take the function's log lines, Stderr the watchdog's
+	// own too. They must be safe for concurrent use, as an *os.File is.
+	Stdout, Stderr io.Writer
+	// TempDir is where the lock file is; "" = os.TempDir().
+	TempDir string
+	// NamespaceFile is read when Settings name no namespace;
+	// "" = that of the mounted Kubernetes service account.
+	NamespaceFile string
+}
+
+const serviceAccountNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// function is one mode of package executor.
+type function interface {
+	// Run keeps the function running until ctx ends, then ends it and returns
+	// nil. When it returns earlier, the error says why.
+	Run(ctx context.Context) error
+	// Ready reports whether the function can answer by now.
+	Ready() bool
+	// Invoke answers ctx, or leaves it untouched and returns an error.
+	Invoke(ctx *fasthttp.RequestCtx, call executor.Call) error
+	// Kill ends every process at once.
+	Kill()
+}
+
+// Watchdog serves one function. New makes it, Run runs it once.
+type Watchdog struct {
+	settings config.Watchdog
+	log      *log.Logger
+	lockPath string
+	function function
+	keys     *jwks.Remote   // nil without jwt_auth
+	verifier *auth.Verifier // nil without jwt_auth
+	slots    chan struct{}  // nil without max_inflight
+	metrics  *metrics
+
+	accepting atomic.Bool
+	life      context.Context // ends when nothing is to be served any more
+	closed    chan struct{}   // closed by Close
+	closeOnce sync.Once
+}
+
+// New returns a watchdog, or an error that names what c lacks.
+func New(c Config) (*Watchdog, error) {
+	s := c.Settings
+	w := &Watchdog{
+		settings: s,
+		log:      log.New(c.Stderr, "", log.LstdFlags),
+		lockPath: lockPath(c.TempDir),
+		metrics:  newMetrics(),
+		life:     context.Background(),
+		closed:   make(chan struct{}),
+	}
+	if s.MaxInflight > 0 {
+		w.slots = make(chan struct{}, s.MaxInflight)
+	}
+	x := executor.Config{
+		Command:     s.Process,
+		Env:         c.Environ,
+		Upstream:    s.Upstream,
+		BufferBody:  s.BufferBody,
+		ContentType: s.ContentType,
+		Stdout:      c.Stdout,
+		Stderr:      c.Stderr,
+		PrefixLogs:  s.PrefixLogs,
+		MaxLine:     s.LogBufferSize,
+		Logf:        w.log.Printf,
+	}
+	var err error
+	switch s.Mode {
+	case config.HTTP:
+		w.function, err = executor.NewHTTP(x)
+	case config.Streaming:
+		w.function = executor.NewStreaming(x)
+	case config.Serializing:
+		w.function = executor.NewSerializing(x)
+	default:
+		err = fmt.Errorf("mode %q: want http, streaming or serializing", s.Mode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.JWTAuth {
+		err = w.protect(c)
+	}
+	return w, err
+}
+
+// protect sets up the verification of function tokens.
+func (w *Watchdog) protect(c Config) (err error) {
+	namespace := w.settings.FunctionNamespace
+	if namespace == "" {
+		file := c.NamespaceFile
+		if file == "" {
+			file = serviceAccountNamespace
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("jwt_auth needs the function's namespace: OPENFAAS_NAMESPACE is not set, and %w", err)
+		}
+		if namespace = strings.TrimSpace(string(b)); namespace == "" {
+			return fmt.Errorf("jwt_auth needs the function's namespace: OPENFAAS_NAMESPACE is not set, and %s is empty", file)
+		}
+	}
+	if w.settings.FunctionName == "" {
+		return errors.New("jwt_auth needs the function's name: OPENFAAS_NAME is not set")
+	}
+	if w.keys, err = jwks.NewRemote(jwks.Config{Authority: w.settings.JWTAuthority, Logf: w.log.Printf}); err != nil {
+		return fmt.Errorf("jwt_auth: %w", err)
+	}
+	w.verifier, err = auth.NewVerifier(auth.Config{Keys: w.keys, Namespace: namespace, Name: w.settings.FunctionName})
+	if err != nil {
+		return fmt.Errorf("jwt_auth: %w", err)
+	}
+	return nil
+}
+
+// errClosed: Close was called before everything had come to its end.
+var errClosed = errors.New("ended at once, without waiting for requests")
+
+// Run serves until ctx ends and then shuts down: unready, HealthcheckInterval
+// for the balancers to notice, listener closed, requests drained for at most
+// WriteTimeout, function ended. It returns nil after such an end. An error is
+// one of the start, or says why the function or the server ended by itself.
+func (w *Watchdog) Run(ctx context.Context) error {
+	s := w.settings
+	listener, err := listen(s.Network, s.Address, s.WriteTimeout)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	metricsServer, err := w.metrics.serve(s)
+	if err != nil {
+		return err
+	}
+	defer metricsServer.Close()
+
+	if err := w.becomeReady(); err != nil {
+		return err
+	}
+	defer w.becomeUnready()
+
+	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLife()
+	w.life = life
+	if w.keys != nil {
+		go w.keys.Run(life)
+	}
+	var functionErr error
+	functionEnded := make(chan struct{})
+	go func() {
+		functionErr = w.function.Run(life)
+		close(functionEnded)
+	}()
+	server := w.newServer()
+	serverEnded := make(chan error, 1)
+	go func() { serverEnded <- server.Serve(listener) }()
+	w.log.Printf("Serving mode %s on %s, function: %q, timeouts: read %s, write %s, exec %s, health %s",
+		s.Mode, listener.Addr(), s.Process, s.ReadTimeout, s.WriteTimeout, s.ExecTimeout, s.HealthcheckInterval)
+
+	select {
+	case <-functionEnded:
+		w.becomeUnready()
+		w.drain(server, listener, time.Second) // callers are told
+	case err = <-serverEnded:
+		err = fmt.Errorf("cannot serve any longer: %w", err)
+	case <-ctx.Done():
+		w.becomeUnready()
+		w.log.Printf("Shutting down: no new connections in %s", s.HealthcheckInterval)
+		select {
+		case <-time.After(s.HealthcheckInterval):
+			w.drain(server, listener, s.WriteTimeout)
+		case <-functionEnded:
+		case <-w.closed:
+		}
+	case <-w.closed:
+	}
+	listener.Close()
+	listener.abort() // what did not drain in time
+	endLife()
+	select {
+	case <-functionEnded:
+	case <-w.closed:
+		w.function.Kill()
+		<-functionEnded
+		err = errClosed
+	}
+	return errors.Join(err, functionErr)
+}
+
+// Close ends Run at once: requests are cut off and the function is killed. It
+// may be called again.
+func (w *Watchdog) Close() { w.closeOnce.Do(func() { close(w.closed) }) }
+
+// drain closes the listener and waits for the requests that are under way, for
+// at most limit.
+func (w *Watchdog) drain(server *fasthttp.Server, listener *listener, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go func() {
+		select {
+		case <-w.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := server.ShutdownWithContext(ctx)
+	if err == nil {
+		err = listener.wait(ctx) // for hijacked connections
+	}
+	if err != nil {
+		w.log.Printf("Requests that still run are cut off after %s", limit)
+	}
+}
+
+func (w *Watchdog) newServer() *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:   w.serve,
+		ConnState: connState,
+		Logger:    w.log,
+
+		// One header block must fit: tokens with many claims, and cookies.
+		ReadBufferSize: 64 << 10,
+		ReadTimeout:    w.settings.ReadTimeout,
+		// No WriteTimeout: fasthttp would make it one deadline over a whole
+		// response and so cut streams. The listener's connections bound each
+		// write instead, which stops clients that do not read just as well.
+		IdleTimeout:     max(w.settings.ReadTimeout, time.Minute),
+		CloseOnShutdown: true,
+
+		// Bodies are streams, and requests pass through as they came.
+		StreamRequestBody:             true,
+		DisablePreParseMultipartForm:  true,
+		DisableHeaderNamesNormalizing: true,
+		NoDefaultServerHeader:         true,
+		NoDefaultContentType:          true,
+		MaxRequestBodySize:            1 << 30, // of no effect on streams
+		// Header contents, and so tokens, stay out of error messages.
+		SecureErrorLogMessage: true,
+	}
+}
+
+// lockPath returns the lock file's path; dir "" = os.TempDir().
+func lockPath(dir string) string {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, ".lock")
+}
+
+func (w *Watchdog) lockPresent() bool {
+	_, err := os.Stat(w.lockPath)
+	return err == nil
+}
+
+func (w *Watchdog) becomeReady() error {
+	if !w.settings.SuppressLock {
+		err := os.MkdirAll(filepath.Dir(w.lockPath), 0o777)
+		if err == nil {
+			err = os.WriteFile(w.lockPath, nil, 0o660)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot write the lock file (suppress_lock=true does without): %w", err)
+		}
+	}
+	w.accepting.Store(true)
+	return nil
+}
+
+func (w *Watchdog) becomeUnready() {
+	if w.accepting.Swap(false) && !w.settings.SuppressLock {
+		if err := os.Remove(w.lockPath); err != nil {
+			w.log.Printf("Cannot remove the lock file: %s", err)
+		}
+	}
+}
+
+// healthy is /_/health's answer, and the first condition of /_/ready's.
+func (w *Watchdog) healthy() bool {
+	return w.accepting.Load() && (w.settings.SuppressLock || w.lockPresent())
+}
+
+// metricsHost returns where to serve metrics: on the function's own host.
+func metricsHost(s config.Watchdog) string {
+	if s.Network != "tcp" {
+		return "127.0.0.1"
+	}
+	host, _, _ := net.SplitHostPort(s.Address)
+	return host
+}
