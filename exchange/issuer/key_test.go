@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -240,7 +241,7 @@ func TestKeyPrintsNothingPrivate(t *testing.T) {
 	require.NoError(t, err)
 	forms := []string{
 		fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprint(secret), fmt.Sprintf("%q", secret),
-		k.private.D.String(), //nolint:staticcheck // the decimal form is what a %v of the raw key prints
+		new(big.Int).SetBytes(secret).String(), // what a %v of the raw key prints
 		base64.StdEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret),
 	}
 	type holder struct {
