@@ -49,8 +49,14 @@ func (e *env) err() error {
 	return &Error{Problems: e.problems}
 }
 
-// bad records that name's value is wrong and what would be right.
+// bad records that name's value is wrong and what would be right, once a
+// variable: what is said of it after that follows from the first.
 func (e *env) bad(name, value, want string) {
+	for _, p := range e.problems {
+		if strings.HasPrefix(p, name+"=") {
+			return
+		}
+	}
 	e.problems = append(e.problems, fmt.Sprintf("%s=%q: want %s", name, value, want))
 }
 

@@ -94,11 +94,11 @@ func ParseGateway(environ []string) (Gateway, error) {
 	}
 	var network string
 	network, c.Address = e.listen(host, e.port(8080, "port"))
-	if network != "tcp" {
+	host, _, err := net.SplitHostPort(c.Address)
+	switch {
+	case network != "tcp":
 		e.bad("listen", e.values["listen"], `"host:port"`)
-	}
-	host, _, _ = net.SplitHostPort(c.Address)
-	if embedded && !loopback(host) {
+	case err == nil && embedded && !loopback(host):
 		e.bad("listen", e.values["listen"], "a loopback address such as 127.0.0.1:8080, "+
 			"because this gateway runs functions as local processes (no functions_provider_url)")
 	}
@@ -111,7 +111,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 			e.bad("system_issuer", u.String(), "a URL without a query or fragment")
 		}
 		c.SystemIssuer = strings.TrimSuffix(u.String(), "/")
-	} else if !loopback(host) {
+	} else if _, _, given := e.lookup("base_host", "system_issuer"); !given && !embedded && !loopback(host) {
 		e.bad("system_issuer", "", "the URL under which callers reach this gateway, as in https://gateway.example.com")
 	}
 	if !embedded && c.StackFile != "" {

@@ -134,11 +134,11 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 // question mark. The absolute form (RFC 9112 §3.2.2) is cut down to its path.
 func splitTarget(target []byte) (path, query []byte, ok bool) {
 	if after, absolute := bytes.CutPrefix(target, []byte("http://")); absolute {
-		slash := bytes.IndexByte(after, '/')
-		if slash < 0 {
+		end := bytes.IndexAny(after, "/?")
+		if end < 0 || after[end] == '?' {
 			return nil, nil, false
 		}
-		target = after[slash:]
+		target = after[end:]
 	}
 	if len(target) == 0 || target[0] != '/' {
 		return nil, nil, false

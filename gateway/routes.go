@@ -86,36 +86,46 @@ func answerJSON(ctx *fasthttp.RequestCtx, status int, v any) {
 func (g *Gateway) exchangeToken(ctx *fasthttp.RequestCtx, _ string) {
 	ctx.Response.Header.Set("Cache-Control", "no-store")
 	ctx.Response.Header.Set("Pragma", "no-cache")
-	body, err := readBody(ctx, exchange.MaxRequest)
-	if err != nil {
-		answerJSON(ctx, http.StatusBadRequest, &exchange.Error{Code: "invalid_request", Description: err.Error()})
-		return
-	}
-	request, err := exchange.ParseRequest(string(body), string(ctx.URI().QueryString()))
+	response, err := g.exchangeRequest(ctx)
 	if err == nil {
-		var response exchange.Response
-		bounded, cancel := bound()
-		defer cancel()
-		if response, err = g.config.Exchange.Exchange(bounded, request); err == nil {
-			g.metrics.exchanged("ok")
-			answerJSON(ctx, http.StatusOK, response)
-			return
-		}
+		g.metrics.exchanged("ok")
+		answerJSON(ctx, http.StatusOK, response)
+		return
 	}
 	var refusal *exchange.Error
 	if !errors.As(err, &refusal) {
+		g.metrics.exchanged("server_error")
 		g.config.Log.Error().Msgf("token exchange: %v", err)
-		refusal = &exchange.Error{Code: "server_error", Description: "the token could not be signed", Status: http.StatusInternalServerError}
+		plain(ctx, http.StatusInternalServerError, "the token could not be issued")
+		return
 	}
 	g.metrics.exchanged(refusal.Code)
 	g.config.Log.Info().Str("error", refusal.Code).Msgf("token exchange refused: %s", refusal.Description)
-	answerJSON(ctx, refusal.HTTPStatus(), refusal)
+	answerJSON(ctx, refusal.Status(), refusal)
 }
+
+func (g *Gateway) exchangeRequest(ctx *fasthttp.RequestCtx) (exchange.Response, error) {
+	body, err := readBody(ctx, maxForm)
+	if err != nil {
+		return exchange.Response{}, &exchange.Error{Code: exchange.InvalidRequest, Description: err.Error()}
+	}
+	request, err := exchange.ParseRequest(string(body), string(ctx.URI().QueryString()))
+	if err != nil {
+		return exchange.Response{}, err
+	}
+	bounded, cancel := bound()
+	defer cancel()
+	return g.config.Exchange.Exchange(bounded, request)
+}
+
+// maxForm bounds what is read of a token request; package exchange is
+// stricter about what is in it.
+const maxForm = 64 << 10
 
 var errBodyTooLarge = errors.New("the request body is too large")
 
 // readBody reads a request body of at most limit bytes. fasthttp's own limit
-// does not hold for chunked bodies.
+// does not hold for streamed bodies.
 func readBody(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 	stream := ctx.RequestBodyStream()
 	if stream == nil {

@@ -308,7 +308,7 @@ func TestStandaloneWatchdog(t *testing.T) {
 		"fprocess=cat", "listen=127.0.0.1:0", "metrics_port=0", "suppress_lock=true", "healthcheck_interval=0s",
 		"jwt_auth=true", "jwt_auth_authority=" + g.url, "OPENFAAS_NAME=echo", "OPENFAAS_NAMESPACE=openfaas-fn",
 	}, "fwatchdog")
-	at := "http://" + w.stderr.find(t, w, `(?i)listening on (?:port: |tcp )?(127\.0\.0\.1:\d+)`)[1]
+	at := "http://" + w.stderr.find(t, w, `Serving mode \w+ on (127\.0\.0\.1:\d+)`)[1]
 	eventually(t, func() bool { return get(t, at+"/_/ready").status == 200 }, "never ready")
 	token := g.functionToken(t)
 	require.Equal(t, "ping", do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+token).body)
@@ -322,7 +322,7 @@ func TestStandaloneWatchdog(t *testing.T) {
 		"fprocess=cat", "listen=127.0.0.1:0", "metrics_port=0", "suppress_lock=true", "healthcheck_interval=0s",
 		"jwt_auth=true", "jwt_auth_authority=" + nobody.URL, "OPENFAAS_NAME=echo", "OPENFAAS_NAMESPACE=openfaas-fn",
 	}, "fwatchdog")
-	at = "http://" + alone.stderr.find(t, alone, `(?i)listening on (?:port: |tcp )?(127\.0\.0\.1:\d+)`)[1]
+	at = "http://" + alone.stderr.find(t, alone, `Serving mode \w+ on (127\.0\.0\.1:\d+)`)[1]
 	require.Equal(t, 503, get(t, at+"/_/ready").status)
 	a := do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+token)
 	require.Equal(t, 503, a.status, a.body)

@@ -38,10 +38,13 @@ func openDataDir(dir string) (unlock func(), err error) {
 // short.
 const runDirPrefix = "gatehound-"
 
+// runLink is the link in data_dir to the run folder in use.
+const runLink = "run"
+
 // makeRunDir makes a run folder, readable by this user alone, and removes the
 // one that a killed gateway left behind.
 func makeRunDir(dataDir string) (string, error) {
-	link := filepath.Join(dataDir, "run")
+	link := filepath.Join(dataDir, runLink)
 	if old, err := os.Readlink(link); err == nil {
 		if strings.HasPrefix(filepath.Base(old), runDirPrefix) && filepath.Dir(old) == filepath.Clean(os.TempDir()) {
 			_ = os.RemoveAll(old)

@@ -77,11 +77,11 @@ func run(environ []string, dev *development) error {
 	} else if err := forgetDevelopment(settings, log); err != nil {
 		return err
 	}
-	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: warn(log)})
+	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logf(log)})
 	if err != nil {
 		return err
 	}
-	exchanger, err := exchange.New(exchange.Config{Issuer: system, IAM: objects.Current, Logf: warn(log)})
+	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logf(log)})
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,10 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 	if err != nil {
 		return nil, err
 	}
-	remove := func() { _ = os.RemoveAll(dir) }
+	remove := func() {
+		_ = os.RemoveAll(dir)
+		_ = os.Remove(filepath.Join(settings.DataDir, runLink))
+	}
 	path, err := linkHello(dir, executable)
 	if err != nil {
 		remove()
@@ -251,8 +254,9 @@ func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.F
 	return func(f provider.Function, line string) { fmt.Fprintf(os.Stderr, "%s | %s\n", f.Name, line) }
 }
 
-func warn(log zerolog.Logger) func(string, ...any) {
-	return func(format string, args ...any) { log.Warn().Msgf(format, args...) }
+// logf is what packages that log without levels are given.
+func logf(log zerolog.Logger) func(string, ...any) {
+	return func(format string, args ...any) { log.Info().Msgf(format, args...) }
 }
 
 // linkHello puts the hello function into a folder in front of PATH.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/openfaas/faas-provider/types"
@@ -128,21 +129,21 @@ func forgetDevelopment(settings config.Gateway, log zerolog.Logger) error {
 func (d *development) announce(functions provider.Provider, settings config.Gateway, self string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\ngatehound is up at %s\n\n", self)
-	secured, namespace := "", ""
+	var secured types.FunctionStatus // the first one that is
 	all, _ := functions.List(context.Background(), settings.FunctionNamespace)
 	for _, f := range all {
-		access := "public"
-		if f.EnvVars["jwt_auth"] == "true" || f.EnvVars["jwt_auth"] == "1" {
-			access = "callers with a function token"
-			if secured == "" {
-				secured, namespace = f.Name, f.Namespace
+		access := "for everybody"
+		if protected, _ := strconv.ParseBool(f.EnvVars["jwt_auth"]); protected {
+			access = "with a function token"
+			if secured.Name == "" {
+				secured = f
 			}
 		}
-		fmt.Fprintf(&b, "  %-28s %s/function/%s\n", f.Name+" ("+access+")", self, f.Name)
+		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", f.Name, access, self, f.Name)
 	}
-	fmt.Fprintf(&b, "\n  %-28s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
-	fmt.Fprintf(&b, "  %-28s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
-	if secured != "" {
+	fmt.Fprintf(&b, "\n  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
+	fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
+	if secured.Name != "" {
 		fmt.Fprintf(&b, `
 Try it in a second terminal, in this folder:
 
@@ -158,7 +159,7 @@ TOKEN=$(curl -s %[2]s/oauth/token \
 curl -i %[2]s/function/%[3]s
 curl -i %[2]s/function/%[3]s -H "Authorization: Bearer $TOKEN"
 
-`, programName(settings), self, secured, namespace)
+`, programName(settings), self, secured.Name, secured.Namespace)
 	}
 	_, _ = io.WriteString(d.out, b.String())
 }

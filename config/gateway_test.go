@@ -1,0 +1,93 @@
+package config
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseGatewayDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := ParseGateway(nil)
+	require.NoError(t, err)
+	require.Equal(t, Gateway{
+		Address:           "127.0.0.1:8080",
+		MetricsAddress:    "127.0.0.1:8082",
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute,
+		UpstreamTimeout:   time.Minute,
+		DataDir:           ".gatehound",
+		IAMDir:            ".gatehound/iam",
+		IssuerKeyPath:     ".gatehound/issuer.key",
+		SecretMountPath:   ".gatehound/secrets",
+		GenerateKey:       true,
+		GenerateSecrets:   true,
+		FunctionNamespace: "openfaas-fn",
+	}, c)
+}
+
+func TestParseGatewayValues(t *testing.T) {
+	t.Parallel()
+	c, err := ParseGateway([]string{
+		"port=9000", "metrics_port=0", "data_dir=/d", "issuer_key_path=/k", "secret_mount_path=/s",
+		"base_host=https://other", "system_issuer=https://gw.example.com/", "functions_provider_url=http://provider:8081",
+		"upstream_timeout=90", "log_encoding=json", "debug=1",
+	})
+	require.NoError(t, err)
+	require.Equal(t, ":9000", c.Address, "all interfaces in front of a provider")
+	require.Empty(t, c.MetricsAddress)
+	require.Equal(t, "/d/iam", c.IAMDir)
+	require.False(t, c.GenerateKey, "a path that was given is not ours to fill")
+	require.False(t, c.GenerateSecrets)
+	require.Equal(t, "https://gw.example.com", c.SystemIssuer)
+	require.Equal(t, "provider:8081", c.FunctionsProvider.Host)
+	require.Equal(t, 90*time.Second, c.UpstreamTimeout)
+	require.True(t, c.LogJSON)
+	require.True(t, c.Debug)
+}
+
+func TestParseGatewayErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		environ []string
+		says    string
+	}{
+		{"port", []string{"port=70000"}, `port="70000": want a whole number from 0 to 65535`},
+		{"listen without port", []string{"listen=127.0.0.1"}, `listen="127.0.0.1"`},
+		{"listen with a name as port", []string{"listen=127.0.0.1:http"}, `listen="127.0.0.1:http"`},
+		{"listen on a socket", []string{"listen=unix:///x"}, `listen="unix:///x"`},
+		{"embedded beyond loopback", []string{"listen=192.0.2.1:80"}, "want a loopback address"},
+		{"embedded on a name", []string{"listen=example.com:80"}, "want a loopback address"},
+		{"embedded on all interfaces", []string{"listen=:80"}, "want a loopback address"},
+		{"issuer beyond loopback", []string{"functions_provider_url=http://p"}, `system_issuer="": want the URL`},
+		{"issuer with query", []string{"system_issuer=http://a?b"}, "without a query"},
+		{"issuer without scheme", []string{"system_issuer=gw.example.com"}, `system_issuer="gw.example.com"`},
+		{"credentials in a URL", []string{"system_issuer=http://u:secret@a/"}, `"http://[hidden]@a/"`},
+		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
+		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
+		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := ParseGateway(c.environ)
+			var bad *Error
+			require.True(t, errors.As(err, &bad), "%v", err)
+			require.Len(t, bad.Problems, 1, "%v", err)
+			require.Contains(t, err.Error(), c.says)
+			require.NotContains(t, err.Error(), "secret@")
+		})
+	}
+}
+
+func TestValidName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "hello", "a-b", "0", "x1"} {
+		require.True(t, ValidName(name), name)
+	}
+	for _, name := range []string{"", "-a", "a-", "A", "a.b", "a/b", "a_b", "é", "a\n", "..", string(make([]byte, 64))} {
+		require.False(t, ValidName(name), "%q", name)
+	}
+}

@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+func TestSplitTarget(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		target, path, query string
+		ok                  bool
+	}{
+		{"/", "/", "", true},
+		{"/a/b?c=d?e", "/a/b", "?c=d?e", true},
+		{"/function/%2e%2e/x", "/function/%2e%2e/x", "", true},
+		{"//a", "//a", "", true},
+		{"/?", "/", "?", true},
+		{"http://host/system/info?x", "/system/info", "?x", true},
+		{"http://host", "", "", false},
+		{"http://host?/a", "", "", false},
+		{"host:443", "", "", false},
+		{"*", "", "", false},
+		{"", "", "", false},
+	} {
+		path, query, ok := splitTarget([]byte(c.target))
+		require.Equal(t, c.ok, ok, c.target)
+		require.Equal(t, c.path, string(path), c.target)
+		require.Equal(t, c.query, string(query), c.target)
+	}
+}
+
+func FuzzSplitTarget(f *testing.F) {
+	for _, s := range []string{"/", "/a?b", "http://h/p?q", "*", "http://", "/function/a.b/c?d"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		path, query, ok := splitTarget([]byte(target))
+		if !ok {
+			return
+		}
+		if path[0] != '/' || strings.Contains(string(path), "?") || !strings.HasSuffix(target, string(path)+string(query)) {
+			t.Fatalf("%q became %q and %q", target, path, query)
+		}
+	})
+}
+
+func TestFunctionName(t *testing.T) {
+	t.Parallel()
+	g := &Gateway{config: Config{DefaultNamespace: "openfaas-fn"}}
+	for label, want := range map[string]provider.Function{
+		"env":        {Namespace: "openfaas-fn", Name: "env"},
+		"env.dev":    {Namespace: "dev", Name: "env"},
+		"a-1.team-2": {Namespace: "team-2", Name: "a-1"},
+	} {
+		f, ok := g.functionName([]byte(label))
+		require.True(t, ok, label)
+		require.Equal(t, want, f)
+	}
+	for _, label := range []string{"", ".", "env.", ".dev", "a.b.c", "Env", "env%2edev", "env;dev", "é", "a\x00"} {
+		_, ok := g.functionName([]byte(label))
+		require.False(t, ok, "%q", label)
+	}
+}
+
+func TestRouteMatch(t *testing.T) {
+	t.Parallel()
+	exact, parametric := route{path: "/system/info"}, route{path: "/system/function/{}"}
+	for path, ok := range map[string]bool{"/system/info": true, "/system/info/": false, "/system/inf": false, "/SYSTEM/info": false} {
+		_, got := exact.match(path)
+		require.Equal(t, ok, got, path)
+	}
+	for path, want := range map[string]string{"/system/function/a": "a", "/system/function/": "", "/system/function/a/b": "", "/system/function": ""} {
+		parameter, ok := parametric.match(path)
+		require.Equal(t, want != "", ok, path)
+		if ok {
+			require.Equal(t, want, parameter)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	basic := func(s string) []byte { return []byte("Basic " + base64.StdEncoding.EncodeToString([]byte(s))) }
+	c := Credentials{user: "admin", password: "p:w"}
+	require.True(t, c.match([][]byte{basic("admin:p:w")}))
+	require.True(t, c.match([][]byte{[]byte("bASIC" + string(basic("admin:p:w")[5:]))}))
+	for name, values := range map[string][][]byte{
+		"none":           nil,
+		"twice":          {basic("admin:p:w"), basic("admin:p:w")},
+		"wrong password": {basic("admin:p")},
+		"wrong user":     {basic("root:p:w")},
+		"empty":          {basic("")},
+		"bearer":         {[]byte("Bearer p:w")},
+		"two spaces":     {[]byte("Basic  " + string(basic("admin:p:w")[6:]))},
+	} {
+		require.False(t, c.match(values), name)
+	}
+	require.False(t, Credentials{}.match([][]byte{basic(":")}), "the zero value matches nobody")
+	require.NotContains(t, c.String()+c.GoString(), "p:w")
+}
+
+func TestReadCredentials(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "secrets")
+	_, err := ReadCredentials(dir, false)
+	require.ErrorContains(t, err, "basic-auth-password")
+	first, err := ReadCredentials(dir, true)
+	require.NoError(t, err)
+	require.Equal(t, "admin", first.User())
+	require.GreaterOrEqual(t, len(first.Password()), 20)
+	again, err := ReadCredentials(dir, true)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, userFile), []byte("a:b\n"), 0o600))
+	_, err = ReadCredentials(dir, true)
+	require.ErrorContains(t, err, "without a colon")
+}
