@@ -51,7 +51,7 @@ functions:
 func TestParseStackErrors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, yaml, says string }{
-		{"syntax", "functions:\n  a: {\n", "s.yml: line 3"},
+		{"syntax", "functions:\n  a: {\n", "s.yml: line 2"},
 		{"type", "functions:\n  a:\n    environment: text\n", "s.yml: "},
 		{"unknown field", "functions:\n  a:\n    jwt_auth: true\n", "line 3: field jwt_auth not found"},
 		{"twice", "functions:\n  a: {}\n  a: {}\n", "line 3"},
