@@ -121,7 +121,7 @@ func condition(path string, c Condition) (tests []test, warnings []string, err e
 		compare, anyOf := operator(name)
 		if compare == nil {
 			return nil, nil, fmt.Errorf("%s has the unknown operator %q: want StringEqual, StringEquals, StringEqualIgnoreCase, "+
-				"StringLike, or one of these after ForAnyValue:", path, name)
+				"StringLike, or ForAnyValue: and one of these", path, name)
 		}
 		ts, ws, err := match(path+"."+name, c[name])
 		if err != nil {

@@ -183,6 +183,12 @@ func TestConfigMapSwap(t *testing.T) {
 	f, _ := run(t, Config{Dir: dir, Rescan: time.Hour})
 	require.Empty(t, f.Problems())
 	require.Equal(t, []iam.Resource{"dev:env"}, invokes(f))
+	// Run is watching once it has seen one file, and its first load is over once
+	// it has seen another: from then on nothing but the swap can tell of the swap.
+	for _, name := range []string{"i", "j"} {
+		write(t, dir, name+".yaml", strings.NewReplacer("name: i", "name: "+name, "//idp", "//"+name).Replace(issuerI))
+		eventually(t, "the folder is watched", func() bool { _, ok := f.Current().Issuer("https://" + name); return ok })
+	}
 
 	mount("..2024_02", strings.Replace(policyP, "dev:env", "dev:two", 1))
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "..2024_01")))
