@@ -133,7 +133,7 @@ func newGateway(t testing.TB, set *iam.Set) *gateway {
 	g := &gateway{issuer: i}
 	g.objects.Store(set)
 	g.clock.Store(&now)
-	g.Exchanger, err = New(Config{Issuer: i, Objects: g.objects.Load, Now: g.now, Logf: t.Logf})
+	g.Exchanger, err = New(Config{Issuer: i, Objects: g.objects.Load, Now: g.now})
 	require.NoError(t, err)
 	return g
 }
