@@ -114,6 +114,16 @@ func (s stuckTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
+func next(t *testing.T, hosts <-chan string) string {
+	select {
+	case host := <-hosts:
+		return host
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "no fetch began or ended")
+		return ""
+	}
+}
+
 // TestRunStopsFetching: the background fetches of an issuer begin without any
 // request, and end when it is no longer trusted or Run ends.
 func TestRunStopsFetching(t *testing.T) {
@@ -137,13 +147,13 @@ func TestRunStopsFetching(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { g.Run(ctx) })
-	require.ElementsMatch(t, []string{"a", "b"}, []string{<-transport.began, <-transport.began})
+	require.ElementsMatch(t, []string{"a", "b"}, []string{next(t, transport.began), next(t, transport.began)})
 
 	g.objects.Store(set("b", "c"))
-	require.Equal(t, "a", <-transport.ended)
-	require.Equal(t, "c", <-transport.began)
+	require.Equal(t, "a", next(t, transport.ended))
+	require.Equal(t, "c", next(t, transport.began))
 
 	stop()
 	running.Wait()
-	require.ElementsMatch(t, []string{"b", "c"}, []string{<-transport.ended, <-transport.ended})
+	require.ElementsMatch(t, []string{"b", "c"}, []string{next(t, transport.ended), next(t, transport.ended)})
 }
