@@ -153,7 +153,7 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	if s.isAPIToken && r.Scope != ScopeFunction {
+	if s.isAPIToken() && r.Scope != ScopeFunction {
 		return Response{}, refuse(InvalidRequest, "an API token can only be exchanged for a function token: add scope=%s", ScopeFunction)
 	}
 
@@ -172,11 +172,15 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 		lifetime = min(lifetime, e.c.MaxFunctionTokenLifetime)
 	}
 
+	now := e.c.Now().Truncate(time.Second)
+	if s.isAPIToken() {
+		lifetime = min(lifetime, s.end.Sub(now))
+	}
 	seconds := int(lifetime / time.Second)
 	if seconds < 1 {
 		return Response{}, refuse(InvalidRequest, "the token issued would live less than a second: the subject token is about to expire, or tokenExpiry is too short")
 	}
-	e.stamp(claims, seconds)
+	stamp(claims, now, seconds)
 	token, err := e.c.Issuer.Sign(claims)
 	if err != nil {
 		return Response{}, err

@@ -22,11 +22,16 @@ type subject struct {
 	name string
 	// claims are those of the subject's API token, except for the ones that
 	// stamp sets.
-	claims     map[string]any
-	policies   []string
-	lifetime   time.Duration
-	isAPIToken bool
+	claims   map[string]any
+	policies []string
+	// lifetime is how long what is issued may live.
+	lifetime time.Duration
+	// end is when the API token that was given ends, and with it what is issued;
+	// zero for an ID token.
+	end time.Time
 }
+
+func (s subject) isAPIToken() bool { return !s.end.IsZero() }
 
 // subject verifies a subject token with the keys of the issuer it claims. The
 // error is an [*Error], or ctx's.
@@ -89,7 +94,7 @@ func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subjec
 	sub, federated := strings.CutPrefix(sub, "fed:")
 	iss, _ := claims["fed:iss"].(string)
 	policies, ok := textList(claims["policy"])
-	exp, err := expiry(claims)
+	end, err := expiry(claims)
 	if !federated || iss == "" || !ok || err != nil {
 		return subject{}, refuse(InvalidRequest, "subject_token is signed by this issuer, but is not an API token")
 	}
@@ -98,11 +103,11 @@ func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subjec
 	if !ok {
 		return subject{}, refuse(InvalidRequest, "issuer %s, where the subject of this API token is from, is no longer a registered JwtIssuer", name(iss))
 	}
-	lifetime := min(trusted.Spec.Expiry(), exp.Sub(e.c.Now()))
+	lifetime := trusted.Spec.Expiry()
 	if system, ok := t.set.Issuer(own); ok {
 		lifetime = min(lifetime, system.Spec.Expiry())
 	}
-	return subject{name: sub, claims: claims, policies: policies, lifetime: lifetime, isAPIToken: true}, nil
+	return subject{name: sub, claims: claims, policies: policies, lifetime: lifetime, end: end}, nil
 }
 
 // verify checks a subject token and turns package auth's errors into answers.
@@ -164,11 +169,10 @@ func functionClaims(from map[string]any, permissions []iam.Resource, audience []
 }
 
 // stamp makes claims those of a new token that lives for some seconds.
-func (e *Exchanger) stamp(claims map[string]any, seconds int) {
-	now := e.c.Now().Unix()
-	claims["iat"] = now
-	claims["nbf"] = now
-	claims["exp"] = now + int64(seconds)
+func stamp(claims map[string]any, now time.Time, seconds int) {
+	claims["iat"] = now.Unix()
+	claims["nbf"] = now.Unix()
+	claims["exp"] = now.Unix() + int64(seconds)
 	claims["jti"] = uuid.NewString()
 }
 
