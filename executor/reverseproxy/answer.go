@@ -164,6 +164,7 @@ func (a *answer) abort() {
 // in a way the client does not know. The connection is closed afterwards.
 func (a *answer) takeOver(handler func(client net.Conn) error) {
 	client := a.ctx.Conn()
+	a.ctx.SetConnectionClose() // which also keeps the server from looking at the body
 	a.ctx.HijackSetNoResponse(true)
 	a.ctx.Hijack(func(net.Conn) {
 		err := handler(client)
@@ -178,7 +179,6 @@ func (a *answer) takeOver(handler func(client net.Conn) error) {
 
 // whileSending writes the response while the client still sends its request.
 func (a *answer) whileSending(client net.Conn) error {
-	a.sayClose()
 	w := bufio.NewWriter(client)
 	if err := a.ctx.Response.Write(w); err != nil {
 		return err
@@ -189,18 +189,12 @@ func (a *answer) whileSending(client net.Conn) error {
 // untilClose writes a response of unknown length to a client that does not
 // speak HTTP/1.1, and so knows no chunks (RFC 9112, section 6.1).
 func (a *answer) untilClose(client net.Conn) error {
-	a.sayClose()
 	a.ctx.Response.Header.Del("Transfer-Encoding")
 	if _, err := client.Write(a.ctx.Response.Header.Header()); err != nil {
 		return err
 	}
 	_, err := a.WriteTo(client)
 	return err
-}
-
-func (a *answer) sayClose() {
-	a.ctx.Response.Header.Del("Connection")
-	a.ctx.Response.Header.SetConnectionClose()
 }
 
 // linger lets the client read its answer before the connection closes.

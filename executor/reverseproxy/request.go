@@ -84,8 +84,8 @@ func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
 	for block := h.RawHeaders(); len(block) > 0; {
 		var name []byte
 		name, _, block = nextField(block)
-		length = length || is(name, "content-length")
-		encoding = encoding || is(name, "transfer-encoding")
+		length = length || bytes.EqualFold(name, []byte("Content-Length"))
+		encoding = encoding || bytes.EqualFold(name, []byte("Transfer-Encoding"))
 	}
 	switch {
 	case encoding && length:

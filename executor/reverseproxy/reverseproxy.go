@@ -103,7 +103,12 @@ type Options struct {
 // ctx.Response, whose body streams from the upstream after the caller's
 // handler has returned. Fields that the caller has set on ctx.Request.Header
 // are sent; fields set on ctx.Response.Header before stay and win over the
-// upstream's. On an error ctx.Response is untouched.
+// upstream's.
+//
+// On an error ctx.Response is untouched, but for Connection: close when the
+// request was at fault (ErrBadBody); ctx.Error would lose that, so set it again
+// after it. A half-read request body makes the server close the connection
+// after the answer.
 //
 // Three kinds of answers leave the server through ctx.Hijack, after the
 // handler has returned and with the header as it then is: an upgrade, an
@@ -120,6 +125,8 @@ func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
 	defer u.buffers.Put(buf)
 	r, err := newRequest(ctx, &o, (*buf)[:0])
 	if err != nil {
+		// Where this request ends, another server may see otherwise.
+		ctx.SetConnectionClose()
 		return err
 	}
 	var deadline time.Time
