@@ -63,6 +63,9 @@ func (c Config) start(ctx, kill context.Context, env []string, delay time.Durati
 		for _, f := range ours {
 			f.Close()
 		}
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause // it struck on the way
+		}
 		return nil, fmt.Errorf("cannot start %q: %w", c.Command[0], err)
 	}
 

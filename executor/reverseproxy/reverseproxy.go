@@ -7,6 +7,8 @@ package reverseproxy
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -21,8 +23,13 @@ var (
 	ErrTimeout = errors.New("upstream timed out")
 	// ErrClientGone: the client went away, so the call upstream was cancelled.
 	ErrClientGone = errors.New("client closed the connection")
-	// ErrBadBody: the client's body broke its own framing or ended early.
-	ErrBadBody = errors.New("request body is broken")
+	// ErrBadBody: the client's request must not be passed on, because its
+	// framing is ambiguous or broken, or its body ended early. It is the
+	// client's fault: 400.
+	ErrBadBody = errors.New("bad request")
+	// ErrBodyTooLarge: Options.BufferBody met a body over 64 MiB. It wraps
+	// ErrBadBody; the status for it is 413.
+	ErrBodyTooLarge = fmt.Errorf("%w: body is too large to buffer", ErrBadBody)
 )
 
 // Config describes an upstream.
@@ -40,10 +47,39 @@ type Config struct {
 
 // Upstream is one server and the idle connections to it. It is safe for
 // concurrent use.
-type Upstream struct{}
+type Upstream struct {
+	config  Config
+	buffers sync.Pool // *[]byte, bufferSize long
+
+	mu      sync.Mutex
+	idle    []*conn            // longest idle first
+	tunnels map[*conn]struct{} // upgraded connections
+	closed  bool
+}
+
+const bufferSize = 32 << 10
 
 // New returns an upstream. It dials nothing yet.
-func New(c Config) *Upstream { return &Upstream{} }
+func New(c Config) *Upstream {
+	if c.DialTimeout == 0 {
+		c.DialTimeout = 5 * time.Second
+	}
+	if c.MaxIdle == 0 {
+		c.MaxIdle = 100
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = 30 * time.Second
+	}
+	return &Upstream{config: c, tunnels: make(map[*conn]struct{})}
+}
+
+func (u *Upstream) buffer() *[]byte {
+	if b, ok := u.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, bufferSize)
+	return &b
+}
 
 // Options are what may differ from request to request.
 type Options struct {
@@ -57,15 +93,151 @@ type Options struct {
 	// IdleTimeout bounds the silence between two reads of the response body;
 	// 0 = none.
 	IdleTimeout time.Duration
-	// BufferBody reads a body of unknown length whole and sends it with a
-	// Content-Length.
+	// BufferBody reads a body of unknown length whole, up to 64 MiB, and sends
+	// it with a Content-Length. Reading it is bounded by the server's
+	// ReadTimeout, not by Timeout.
 	BufferBody bool
 }
 
 // Forward sends ctx's request to the upstream and puts the answer into
 // ctx.Response, whose body streams from the upstream after the caller's
-// handler has returned. On an error ctx.Response is untouched.
-func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error { return ErrUnreachable }
+// handler has returned. Fields that the caller has set on ctx.Request.Header
+// are sent; fields set on ctx.Response.Header before stay and win over the
+// upstream's.
+//
+// On an error ctx.Response is untouched, but for Connection: close when the
+// request was at fault (ErrBadBody); ctx.Error would lose that, so set it again
+// after it. A half-read request body makes the server close the connection
+// after the answer.
+//
+// Three kinds of answers leave the server through ctx.Hijack, after the
+// handler has returned and with the header as it then is: an upgrade, an
+// answer that comes before the request body is read, and one of unknown length
+// for an HTTP/1.0 client. While ctx.Hijacked() is true the caller must leave
+// ctx.Response's body alone and must not read ctx.Request.Header, to which
+// trailers may still be added.
+//
+// The server must be set to StreamRequestBody, DisablePreParseMultipartForm,
+// DisableHeaderNamesNormalizing, NoDefaultContentType and NoDefaultDate for an
+// exact hop.
+func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
+	buf := u.buffer()
+	defer u.buffers.Put(buf)
+	r, err := newRequest(ctx, &o, (*buf)[:0])
+	if err != nil {
+		// Where this request ends, another server may see otherwise.
+		ctx.SetConnectionClose()
+		return err
+	}
+	var deadline time.Time
+	if o.Timeout > 0 {
+		deadline = time.Now().Add(o.Timeout)
+	}
 
-// Close closes the idle connections; those in use close when they are done.
-func (u *Upstream) Close() {}
+	up, err := u.get(deadline)
+	if err != nil {
+		return err
+	}
+	a, again, err := u.call(ctx, r, up, deadline)
+	if again {
+		// An idle connection died just when it was taken. A fresh one is tried
+		// once, and never when the upstream could have seen the request twice.
+		if up, err = u.dial(deadline); err != nil {
+			return err
+		}
+		a, _, err = u.call(ctx, r, up, deadline)
+	}
+	if err != nil {
+		return err
+	}
+	a.idle = o.IdleTimeout
+	return a.deliver(r)
+}
+
+// call sends r over up and waits for the header of the response. again says
+// that it failed without harm and is worth another connection.
+func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline time.Time) (a *answer, again bool, err error) {
+	up.answered, up.readErr = false, nil
+	up.watch.reset()
+	if !deadline.IsZero() {
+		up.SetDeadline(deadline)
+	}
+	a = &answer{u: u, ctx: ctx, up: up}
+	// A failed write is no reason to give up: the upstream may have answered
+	// and closed before it read everything.
+	wrote, _ := up.Write(r.head)
+	if r.body == nil {
+		up.watch.start(ctx.Conn(), up)
+	} else {
+		a.send = &sender{ctx: ctx, req: r, up: up, read: make(chan struct{}), done: make(chan struct{})}
+		go func() {
+			buf := u.buffer()
+			defer u.buffers.Put(buf)
+			a.send.run(*buf)
+		}()
+	}
+	err = up.readHeader()
+	if err == nil {
+		if !deadline.IsZero() {
+			up.SetDeadline(time.Time{})
+		}
+		return a, false, nil
+	}
+
+	gone := up.watch.stop()
+	up.Close()
+	if a.send != nil {
+		a.send.stop()
+		if errors.Is(a.send.err, ErrBadBody) || errors.Is(a.send.err, ErrClientGone) {
+			return nil, false, a.send.err
+		}
+	}
+	switch {
+	case gone:
+		return nil, false, fmt.Errorf("%w while it waited for the answer", ErrClientGone)
+	case !errors.Is(err, ErrUnreachable), a.send != nil, !up.reused, up.answered:
+		return nil, false, err
+	}
+	return nil, wrote == 0 || idempotent(r.method), err
+}
+
+// idempotent reports whether a method may be sent twice (RFC 9110, section
+// 9.2.2).
+func idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// Close closes the idle connections and the upgraded ones, which would
+// otherwise have no end; those in use close when they are done.
+func (u *Upstream) Close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for _, c := range u.idle {
+		c.Close()
+	}
+	u.idle = nil
+	for c := range u.tunnels {
+		c.Close()
+	}
+}
+
+// track takes note of an upgraded connection; false = u is closed already.
+func (u *Upstream) track(c *conn) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.tunnels[c] = struct{}{}
+	}
+	return !u.closed
+}
+
+func (u *Upstream) untrack(c *conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.tunnels, c)
+}

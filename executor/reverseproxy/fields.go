@@ -1,0 +1,120 @@
+package reverseproxy
+
+import "bytes"
+
+// nextField cuts the first line off a header block and splits it at its colon.
+// At the end of the block rest is empty and name is nil.
+func nextField(block []byte) (name, value, rest []byte) {
+	line, rest, _ := bytes.Cut(block, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	name, value, found := bytes.Cut(line, []byte(":"))
+	if !found {
+		return nil, nil, rest
+	}
+	return name, bytes.Trim(value, " \t"), rest
+}
+
+// appendField appends one header line.
+func appendField(dst, name, value []byte) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// is compares a field name to one in lower case. An underscore counts as a
+// hyphen: CGI-like servers (WSGI, PHP, our own fork modes) turn both into the
+// same variable, so X_Forwarded_For would pass for X-Forwarded-For.
+func is(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, b := range name {
+		switch {
+		case 'A' <= b && b <= 'Z':
+			b += 'a' - 'A'
+		case b == '_':
+			b = '-'
+		}
+		if b != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// isHop reports whether a field is meant for one connection only (RFC 9110,
+// section 7.6.1), in whatever direction.
+func isHop(name []byte) bool {
+	switch len(name) {
+	case 2:
+		return is(name, "te")
+	case 7:
+		return is(name, "upgrade") || is(name, "trailer")
+	case 10:
+		return is(name, "connection") || is(name, "keep-alive")
+	case 14:
+		return is(name, "http2-settings")
+	case 16:
+		return is(name, "proxy-connection")
+	case 17:
+		return is(name, "transfer-encoding")
+	case 18:
+		return is(name, "proxy-authenticate")
+	case 19:
+		return is(name, "proxy-authorization")
+	}
+	return false
+}
+
+// isKept reports whether a request field stays even if Connection lists it. A
+// client could otherwise take away what a proxy before us has added, or what
+// the function's own check of the caller rests on.
+func isKept(name []byte) bool {
+	switch len(name) {
+	case 4:
+		return is(name, "host")
+	case 6:
+		return is(name, "cookie")
+	case 9:
+		return is(name, "forwarded") || is(name, "x-call-id")
+	case 12:
+		return is(name, "content-type") || is(name, "x-start-time")
+	case 13:
+		return is(name, "authorization")
+	case 14:
+		return is(name, "content-length")
+	case 16:
+		return is(name, "content-encoding")
+	}
+	return len(name) > 12 && is(name[:12], "x-forwarded-")
+}
+
+// listed reports whether one of the comma-separated lists names token, which
+// is in lower case.
+func listed(lists [][]byte, token string) bool {
+	for _, list := range lists {
+		for len(list) > 0 {
+			var item []byte
+			item, list, _ = bytes.Cut(list, []byte(","))
+			if is(bytes.Trim(item, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// nominated reports whether the values of a Connection field list name.
+func nominated(connection [][]byte, name []byte) bool {
+	for _, list := range connection {
+		for len(list) > 0 {
+			var item []byte
+			item, list, _ = bytes.Cut(list, []byte(","))
+			if bytes.EqualFold(bytes.Trim(item, " \t"), name) {
+				return true
+			}
+		}
+	}
+	return false
+}

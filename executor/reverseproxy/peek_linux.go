@@ -1,0 +1,88 @@
+package reverseproxy
+
+import (
+	"net"
+	"syscall"
+)
+
+// peekState is what a look at a socket, without reading from it, shows.
+type peekState uint8
+
+const (
+	peekQuiet  peekState = iota // nothing to read
+	peekData                    // something to read
+	peekClosed                  // the other side has closed or failed
+)
+
+func peek(fd uintptr) peekState {
+	var b [1]byte
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return peekQuiet
+		case err != nil || n == 0:
+			return peekClosed
+		default:
+			return peekData
+		}
+	}
+}
+
+// rawConn returns the socket below c; nil where there is none, as with TLS.
+func rawConn(c net.Conn) syscall.RawConn {
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+// waitGone waits until c is closed by its other side (true), has data, or
+// meets its read deadline (false).
+func waitGone(c net.Conn) bool {
+	raw := rawConn(c)
+	if raw == nil {
+		return false
+	}
+	state := peekQuiet
+	raw.Read(func(fd uintptr) bool {
+		state = peek(fd)
+		return state != peekQuiet
+	})
+	return state == peekClosed
+}
+
+// isGone reports whether the other side of c has closed.
+func isGone(c net.Conn) bool {
+	raw := rawConn(c)
+	if raw == nil {
+		return false
+	}
+	state := peekQuiet
+	raw.Control(func(fd uintptr) { state = peek(fd) })
+	return state == peekClosed
+}
+
+// probe looks at an idle connection before it is used again. It must be quiet:
+// data nobody asked for, or a close, rule it out.
+type probe struct {
+	raw   syscall.RawConn
+	state peekState
+	look  func(fd uintptr) // made once, so that a probe allocates nothing
+}
+
+func newProbe(c net.Conn) *probe {
+	p := &probe{raw: rawConn(c)}
+	p.look = func(fd uintptr) { p.state = peek(fd) }
+	return p
+}
+
+func (p *probe) quiet() bool {
+	if p.raw == nil {
+		return true
+	}
+	return p.raw.Control(p.look) == nil && p.state == peekQuiet
+}

@@ -1,0 +1,18 @@
+//go:build !linux
+
+package reverseproxy
+
+import "net"
+
+// Without a peek nobody notices that a waiting client goes away, and an idle
+// connection is taken for a live one.
+
+func waitGone(net.Conn) bool { return false }
+
+func isGone(net.Conn) bool { return false }
+
+type probe struct{}
+
+func newProbe(net.Conn) *probe { return nil }
+
+func (*probe) quiet() bool { return true }

@@ -1,0 +1,142 @@
+package reverseproxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// maxHeader bounds a response header, in bytes.
+const maxHeader = 64 << 10
+
+// maxInterim bounds the 1xx responses before the final one.
+const maxInterim = 32
+
+// conn is one connection to the upstream with what it needs for a call. It
+// serves one call at a time.
+type conn struct {
+	net.Conn
+	br     *bufio.Reader
+	resp   fasthttp.Response // of the current call; its body reads from br
+	probe  *probe
+	watch  watch
+	reused bool // has served a call before
+
+	quietMax time.Duration // longest wait for a read; 0 = forever
+	answered bool          // some byte of a response has come
+	readErr  error         // the last read error
+
+	idleSince time.Time
+}
+
+// Read keeps what the callers above bufio and fasthttp need to know.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.quietMax > 0 {
+		c.SetReadDeadline(time.Now().Add(c.quietMax))
+	}
+	n, err := c.Conn.Read(p)
+	c.answered = c.answered || n > 0
+	c.readErr = err
+	return n, err
+}
+
+// readHeader reads the header of the final response, skipping interim ones.
+// Errors never quote what came: it may hold cookies or tokens.
+func (c *conn) readHeader() error {
+	for range maxInterim {
+		if err := c.resp.Header.Read(c.br); err != nil {
+			var small *fasthttp.ErrSmallBuffer
+			switch {
+			case errors.As(err, &small):
+				return fmt.Errorf("%w: response header exceeds %d bytes", ErrUnreachable, maxHeader)
+			case errors.Is(c.readErr, os.ErrDeadlineExceeded):
+				return fmt.Errorf("%w before its response header was complete", ErrTimeout)
+			case c.readErr == io.EOF:
+				return fmt.Errorf("%w: it closed the connection before its response header was complete", ErrUnreachable)
+			case c.readErr != nil:
+				return fmt.Errorf("%w: %v", ErrUnreachable, c.readErr)
+			}
+			return fmt.Errorf("%w: its response header is malformed", ErrUnreachable)
+		}
+		switch code := c.resp.StatusCode(); {
+		case code < 100:
+			return fmt.Errorf("%w: it answered with status %d, which is none", ErrUnreachable, code)
+		case code == fasthttp.StatusSwitchingProtocols, code >= 200:
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it sent more than %d interim responses", ErrUnreachable, maxInterim)
+}
+
+// get returns an idle connection that is still alive, or a new one.
+func (u *Upstream) get(deadline time.Time) (*conn, error) {
+	for {
+		u.mu.Lock()
+		n := len(u.idle)
+		if n == 0 {
+			u.mu.Unlock()
+			return u.dial(deadline)
+		}
+		c := u.idle[n-1]
+		u.idle[n-1] = nil
+		u.idle = u.idle[:n-1]
+		u.mu.Unlock()
+		if time.Since(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() {
+			c.reused = true
+			return c, nil
+		}
+		c.Close()
+	}
+}
+
+func (u *Upstream) dial(deadline time.Time) (*conn, error) {
+	d := net.Dialer{Timeout: u.config.DialTimeout, Deadline: deadline}
+	nc, err := d.Dial(u.config.Network, u.config.Address)
+	if err != nil {
+		if !deadline.IsZero() && !time.Now().Before(deadline) {
+			return nil, fmt.Errorf("%w: %v", ErrTimeout, err)
+		}
+		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err)
+	}
+	c := &conn{Conn: nc, probe: newProbe(nc)}
+	c.br = bufio.NewReaderSize(c, maxHeader)
+	c.resp.StreamBody = true
+	c.resp.Header.DisableNormalizing()
+	c.resp.Header.SetNoDefaultContentType(true)
+	return c, nil
+}
+
+// put keeps a connection whose call is over for the next one. The longest
+// idle ones, at the front, leave when they are too old or too many: no
+// goroutine is needed for that, and an upstream that sees no calls at all may
+// hold its last connections until it closes them itself.
+func (u *Upstream) put(c *conn) {
+	if c.quietMax > 0 {
+		c.quietMax = 0
+		c.SetReadDeadline(time.Time{})
+	}
+	c.idleSince = time.Now()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		c.Close()
+		return
+	}
+	u.idle = append(u.idle, c)
+	old := 0
+	for old < len(u.idle) && (len(u.idle)-old > u.config.MaxIdle || c.idleSince.Sub(u.idle[old].idleSince) >= u.config.IdleTimeout) {
+		u.idle[old].Close()
+		old++
+	}
+	if old > 0 {
+		n := copy(u.idle, u.idle[old:])
+		clear(u.idle[n:])
+		u.idle = u.idle[:n]
+	}
+}

@@ -1,0 +1,242 @@
+package reverseproxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// smallBody is the largest body of known length that goes out in one write
+	// with its header. The server has already read that much before it calls a
+	// handler, so reading it does not wait for the client.
+	smallBody = 8 << 10
+	// maxBuffered is the most that Options.BufferBody holds in memory.
+	maxBuffered = 64 << 20
+)
+
+// request is what goes to the upstream.
+type request struct {
+	method  string
+	head    []byte    // the header and a small body: one write
+	body    io.Reader // the rest of the body; nil = nothing left to send
+	size    int       // length of body; -1 = chunked
+	live    bool      // body reads from the client's connection
+	http11  bool      // the client speaks HTTP/1.1
+	upgrade []byte    // the protocol asked for; empty = none
+}
+
+// newRequest applies the rules for requests and appends the header, and the
+// body if it is small, to buf.
+func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte) (*request, error) {
+	h := &ctx.Request.Header
+	r := &request{method: string(h.Method()), http11: h.IsHTTP11()}
+	sentLength, err := checkFraming(h)
+	if err != nil {
+		return nil, err
+	}
+	if h.IsConnect() {
+		return nil, fmt.Errorf("%w: method CONNECT asks for a proxy to anywhere, which this is not", ErrBadBody)
+	}
+
+	// Where the body comes from.
+	r.size = h.ContentLength()
+	switch {
+	case !ctx.Request.IsBodyStream():
+		b := ctx.Request.Body()
+		r.body, r.size = bytes.NewReader(b), len(b)
+	case r.size < 0 && o.BufferBody:
+		b, err := readWhole(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.body, r.size = bytes.NewReader(b), len(b)
+	default:
+		r.body, r.live = ctx.RequestBodyStream(), true
+	}
+
+	r.head, err = r.appendHeader(buf, ctx, o, sentLength)
+	if err != nil {
+		return nil, err
+	}
+	if 0 <= r.size && r.size <= smallBody {
+		n := len(r.head)
+		r.head = append(r.head, make([]byte, r.size)...)
+		if _, err := io.ReadFull(r.body, r.head[n:]); err != nil {
+			return nil, bodyFailure(ctx.Conn(), err)
+		}
+		r.body, r.live = nil, false
+	}
+	return r, nil
+}
+
+// checkFraming refuses what two servers might frame differently (RFC 9112,
+// section 6.3): fasthttp lets "Transfer-Encoding: identity" pass, and
+// Content-Length beside Transfer-Encoding. It reports whether the client has
+// sent a Content-Length.
+func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
+	encoding := false
+	for block := h.RawHeaders(); len(block) > 0; {
+		var name []byte
+		name, _, block = nextField(block)
+		length = length || bytes.EqualFold(name, []byte("Content-Length"))
+		encoding = encoding || bytes.EqualFold(name, []byte("Transfer-Encoding"))
+	}
+	switch {
+	case encoding && length:
+		return false, fmt.Errorf("%w: both Content-Length and Transfer-Encoding are set; send one", ErrBadBody)
+	case encoding && h.ContentLength() != -1:
+		return false, fmt.Errorf("%w: Transfer-Encoding is not chunked", ErrBadBody)
+	}
+	return length, nil
+}
+
+// appendHeader appends the header that goes upstream. It works on what
+// fasthttp has parsed, since the caller may have changed that, and turns to
+// the raw lines where the parser keeps only one of several.
+func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options, sentLength bool) ([]byte, error) {
+	h := &ctx.Request.Header
+	target := h.RequestURI()
+	if len(o.Target) > 0 {
+		target = o.Target
+	}
+	for _, b := range target {
+		if b <= ' ' || b == 0x7f {
+			return nil, fmt.Errorf("%w: request target has the byte %#x; it must be percent-encoded", ErrBadBody, b)
+		}
+	}
+	host := string(h.Host())
+	if o.Host != "" {
+		host = o.Host
+	}
+	dst = append(append(append(dst, r.method...), ' '), target...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(append(dst, host...), "\r\n"...)
+
+	h.SetNoDefaultContentType(true)
+	_, block, _ := bytes.Cut(h.Header(), []byte("\r\n"))
+	var array [4][]byte
+	connection := array[:0]
+	var upgrade []byte
+	for rest := block; len(rest) > 0; {
+		var name, value []byte
+		name, value, rest = nextField(rest)
+		switch {
+		case is(name, "connection"):
+			connection = append(connection, value)
+		case is(name, "upgrade"):
+			upgrade = value
+		}
+	}
+
+	peer := tcpPeer(ctx)
+	forwardedHost, forwardedProto := false, false
+	for rest := block; len(rest) > 0; {
+		var name, value []byte
+		name, value, rest = nextField(rest)
+		underscore := bytes.IndexByte(name, '_') >= 0
+		switch {
+		case len(name) == 0, is(name, "host"), is(name, "content-length"):
+		case bytes.IndexByte(name, ' ') >= 0:
+			// fasthttp lets it pass; others might cut the name at the space.
+			return nil, fmt.Errorf("%w: header name %q has a space", ErrBadBody, name)
+		case is(name, "te"):
+			if listed([][]byte{value}, "trailers") {
+				dst = append(dst, "TE: trailers\r\n"...)
+			}
+		case is(name, "trailer") && r.size < 0 && !underscore:
+			dst = appendField(dst, name, value)
+		case isHop(name):
+		case underscore && isKept(name):
+		case is(name, "expect") && is(value, "100-continue"):
+			// The server has answered it before it called the handler.
+		case is(name, "x-forwarded-for") && peer.IsValid():
+			// Joined into one line below.
+		case !isKept(name) && nominated(connection, name):
+		case is(name, "content-type"), is(name, "user-agent"):
+			dst = appendRepeated(dst, h.RawHeaders(), name, value)
+		default:
+			forwardedHost = forwardedHost || is(name, "x-forwarded-host")
+			forwardedProto = forwardedProto || is(name, "x-forwarded-proto")
+			dst = appendField(dst, name, value)
+		}
+	}
+
+	if peer.IsValid() {
+		dst = append(dst, "X-Forwarded-For: "...)
+		for rest := block; len(rest) > 0; {
+			var name, value []byte
+			name, value, rest = nextField(rest)
+			if is(name, "x-forwarded-for") && len(value) > 0 && bytes.IndexByte(name, '_') < 0 {
+				dst = append(append(dst, value...), ", "...)
+			}
+		}
+		dst = append(peer.AppendTo(dst), "\r\n"...)
+	}
+	if client := h.Host(); !forwardedHost && len(client) > 0 {
+		dst = appendField(dst, []byte("X-Forwarded-Host"), client)
+	}
+	if !forwardedProto {
+		proto := "http"
+		if ctx.IsTLS() {
+			proto = "https"
+		}
+		dst = append(append(append(dst, "X-Forwarded-Proto: "...), proto...), "\r\n"...)
+	}
+
+	switch {
+	case r.size < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case r.size > 0, sentLength, r.method == "POST", r.method == "PUT", r.method == "PATCH":
+		dst = append(dst, "Content-Length: "...)
+		dst = append(strconv.AppendInt(dst, int64(r.size), 10), "\r\n"...)
+	}
+	// An upgrade to h2c would let anything through behind the first request's
+	// check (h2c smuggling), and RFC 9113 has done away with it.
+	if r.http11 && r.size == 0 && len(upgrade) > 0 && listed(connection, "upgrade") && !listed([][]byte{upgrade}, "h2c") {
+		r.upgrade = bytes.Clone(upgrade)
+		dst = append(dst, "Connection: Upgrade\r\n"...)
+		dst = appendField(dst, []byte("Upgrade"), upgrade)
+	}
+	return append(dst, "\r\n"...), nil
+}
+
+// appendRepeated appends a field of which fasthttp keeps only the last line:
+// all lines that came, unless the caller has changed the value since.
+func appendRepeated(dst, raw, name, value []byte) []byte {
+	n := 0
+	var last []byte
+	for rest := raw; len(rest) > 0; {
+		var k, v []byte
+		k, v, rest = nextField(rest)
+		if bytes.EqualFold(k, name) {
+			n, last = n+1, v
+		}
+	}
+	if n < 2 || !bytes.Equal(last, value) {
+		return appendField(dst, name, value)
+	}
+	for rest := raw; len(rest) > 0; {
+		var k, v []byte
+		k, v, rest = nextField(rest)
+		if bytes.EqualFold(k, name) {
+			dst = appendField(dst, k, v)
+		}
+	}
+	return dst
+}
+
+// tcpPeer returns the address of a client on TCP. A client on a Unix socket is
+// a hop of ours, which has already said whom it speaks for.
+func tcpPeer(ctx *fasthttp.RequestCtx) netip.Addr {
+	addr, ok := ctx.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return addr.AddrPort().Addr().Unmap().WithZone("")
+}

@@ -1,0 +1,173 @@
+package reverseproxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// longAgo is a deadline that wakes whoever waits for a connection.
+var longAgo = time.Unix(1, 0)
+
+// sender writes a streamed request body to the upstream while the response is
+// already awaited, or even passed on.
+type sender struct {
+	ctx  *fasthttp.RequestCtx
+	req  *request
+	up   *conn
+	read chan struct{} // closed when the body has been read to its end
+	done chan struct{} // closed when run is over
+	err  error         // why it ended early; to be read after done
+}
+
+// run copies the body. When the client fails, it closes the upstream's
+// connection: a body cut short must never look like a whole one. When the
+// upstream fails, it just ends: the answer may well be on its way.
+func (s *sender) run(buf []byte) {
+	defer close(s.done)
+	if !s.req.live {
+		s.bodyRead()
+	}
+	var readErr error
+	if s.req.size < 0 {
+		readErr, s.err = s.chunks(buf)
+	} else {
+		readErr, s.err = s.bytes(buf)
+	}
+	if readErr != nil {
+		s.err = bodyFailure(s.ctx.Conn(), readErr)
+		s.up.Close()
+	}
+}
+
+// bytes sends a body of known length.
+func (s *sender) bytes(buf []byte) (readErr, writeErr error) {
+	for left := s.req.size; left > 0; {
+		n, err := s.req.body.Read(buf[:min(len(buf), left)])
+		left -= n
+		if left > 0 && err != nil {
+			return noEOF(err), nil
+		}
+		if left == 0 {
+			s.bodyRead()
+		}
+		if _, err := s.up.Write(buf[:n]); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// chunks sends a chunked body, each piece as it comes, then the trailers.
+func (s *sender) chunks(buf []byte) (readErr, writeErr error) {
+	const room = len("12345678\r\n") // before a chunk, for its size
+	var scratch [room]byte
+	for {
+		n, err := s.req.body.Read(buf[room : len(buf)-2])
+		if n > 0 {
+			size := append(strconv.AppendUint(scratch[:0], uint64(n), 16), "\r\n"...)
+			start, end := room-len(size), room+n+2
+			copy(buf[start:], size)
+			copy(buf[room+n:], "\r\n")
+			if _, err := s.up.Write(buf[start:end]); err != nil {
+				return nil, err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err, nil
+		}
+	}
+	if s.req.live {
+		if err := endOfChunks(s.ctx.Conn(), s.req.body); err != nil {
+			return err, nil
+		}
+	}
+	tail := append([]byte("0\r\n"), s.ctx.Request.Header.TrailerHeader()...)
+	s.bodyRead()
+	_, err := s.up.Write(tail)
+	return nil, err
+}
+
+// bodyRead marks that the client's connection is the server's again. From
+// here on only a watch can tell that the client has gone.
+func (s *sender) bodyRead() {
+	if !closed(s.read) {
+		close(s.read)
+		s.up.watch.start(s.ctx.Conn(), s.up)
+	}
+}
+
+// stop ends run and waits for it. The body may be left half read; the read
+// deadline then stays in the past, so that the server closes the connection
+// instead of waiting for the rest.
+func (s *sender) stop() {
+	s.up.Close()
+	if s.req.live && !closed(s.done) {
+		s.ctx.Conn().SetReadDeadline(longAgo)
+	}
+	<-s.done
+	if s.req.live && closed(s.read) {
+		s.ctx.Conn().SetReadDeadline(time.Time{})
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// readWhole reads a chunked body into memory.
+func readWhole(ctx *fasthttp.RequestCtx) ([]byte, error) {
+	body := ctx.RequestBodyStream()
+	b, err := io.ReadAll(io.LimitReader(body, maxBuffered+1))
+	if len(b) > maxBuffered {
+		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, maxBuffered)
+	}
+	if err == nil {
+		err = endOfChunks(ctx.Conn(), body)
+	}
+	if err != nil {
+		return nil, bodyFailure(ctx.Conn(), err)
+	}
+	return b, nil
+}
+
+// endOfChunks tells the end of a chunked body from a client that broke off
+// between two chunks: fasthttp reports io.EOF for both, but only in the second
+// case does another read turn to the connection, where the deadline meets it.
+func endOfChunks(client net.Conn, body io.Reader) error {
+	client.SetReadDeadline(longAgo)
+	n, err := body.Read(make([]byte, 1))
+	client.SetReadDeadline(time.Time{})
+	if n > 0 || err != io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// bodyFailure says whose fault a failed read of the client's body is.
+func bodyFailure(client net.Conn, err error) error {
+	if isGone(client) {
+		return fmt.Errorf("%w while it sent the body", ErrClientGone)
+	}
+	return fmt.Errorf("%w: %v", ErrBadBody, noEOF(err))
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
