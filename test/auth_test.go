@@ -147,7 +147,7 @@ func rawGet(t *testing.T, base, target string) int {
 	t.Helper()
 	u, err := url.Parse(base)
 	require.NoError(t, err)
-	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: u.Host, Opaque: target}, Host: u.Host}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "http", Host: u.Host, Opaque: target}, Host: u.Host, Header: http.Header{}}
 	res, err := http.DefaultTransport.RoundTrip(req)
 	require.NoError(t, err)
 	res.Body.Close()
