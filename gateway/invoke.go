@@ -43,7 +43,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		return
 	}
 
-	callID := identify(&ctx.Request.Header, started)
+	identify(ctx, started)
 	done := g.metrics.invoked(f)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
@@ -55,10 +55,6 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	if err != nil {
 		g.refuse(ctx, f, err)
 	}
-	if len(ctx.Response.Header.Peek("X-Call-Id")) == 0 {
-		ctx.Response.Header.Set("X-Call-Id", callID)
-	}
-	ctx.Response.Header.Set("X-Start-Time", strconv.FormatInt(started.UnixNano(), 10))
 	done(ctx.Response.StatusCode())
 }
 
@@ -88,20 +84,34 @@ func (g *Gateway) functionName(label []byte) (provider.Function, bool) {
 	return f, config.ValidName(f.Name) && config.ValidName(f.Namespace)
 }
 
-// identify gives a call its X-Call-Id, unless the caller sent one, and its
-// X-Start-Time in nanoseconds.
-func identify(h *fasthttp.RequestHeader, started time.Time) (callID string) {
+// identify gives a call and its answer X-Call-Id, the caller's if it sent one,
+// and X-Start-Time in nanoseconds. Names come in the case in which the caller
+// wrote them, so what is replaced is looked for by hand.
+func identify(ctx *fasthttp.RequestCtx, started time.Time) {
+	h := &ctx.Request.Header
+	var callID string
+	var replaced []string
 	for name, value := range h.All() {
-		if callID == "" && bytes.EqualFold(name, []byte("X-Call-Id")) {
+		isCallID := bytes.EqualFold(name, []byte("X-Call-Id"))
+		if isCallID && callID == "" {
 			callID = string(value)
 		}
+		if isCallID || bytes.EqualFold(name, []byte("X-Start-Time")) {
+			replaced = append(replaced, string(name))
+		}
+	}
+	for _, name := range replaced {
+		h.Del(name)
 	}
 	if callID == "" {
 		callID = uuid.NewString()
-		h.Set("X-Call-Id", callID)
 	}
-	h.Set("X-Start-Time", strconv.FormatInt(started.UnixNano(), 10))
-	return callID
+	startTime := strconv.FormatInt(started.UnixNano(), 10)
+	h.Set("X-Call-Id", callID)
+	h.Set("X-Start-Time", startTime)
+	// Set before the answer comes, they win over the function's own.
+	ctx.Response.Header.Set("X-Call-Id", callID)
+	ctx.Response.Header.Set("X-Start-Time", startTime)
 }
 
 // clip bounds what an error says back of what a client sent.

@@ -88,7 +88,7 @@ func TestGatewayMetrics(t *testing.T) {
 func TestCallHeaders(t *testing.T) {
 	t.Parallel()
 	g := startUp(t, "", nil)
-	a := get(t, g.url+"/function/env", "X-Call-Id: mine", "X-Forwarded-For: 203.0.113.9")
+	a := get(t, g.url+"/function/env", "X-Call-Id: mine", "X-Start-Time: 1", "X-Forwarded-For: 203.0.113.9")
 	require.Equal(t, []string{"mine"}, a.header.Values("X-Call-Id"))
 	require.Regexp(t, `^\d{19}$`, a.header.Get("X-Start-Time"))
 	host := strings.TrimPrefix(g.url, "http://")
