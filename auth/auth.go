@@ -27,9 +27,28 @@ var (
 	ErrUnavailable = errors.New("the issuer's keys are not available yet")
 )
 
-// Status maps an error of this package to the contract's HTTP status: 401,
-// 403 or 503.
-func Status(err error) int { return http.StatusUnauthorized }
+// refused is an ErrInvalidToken with its reason. Reasons are constants of
+// this package, so they cannot hold anything of a token.
+type refused string
+
+func (r refused) Error() string { return ErrInvalidToken.Error() + ": " + string(r) }
+func (r refused) Unwrap() error { return ErrInvalidToken }
+
+// Status maps an error of this package to the contract's HTTP status: 403 for
+// ErrForbidden, 503 for ErrUnavailable, 401 for every other error and 200
+// for none.
+func Status(err error) int {
+	switch {
+	case err == nil:
+		return http.StatusOK
+	case errors.Is(err, ErrForbidden):
+		return http.StatusForbidden
+	case errors.Is(err, ErrUnavailable):
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusUnauthorized
+	}
+}
 
 // Claims are a verified token's claims, by name, decoded as encoding/json
 // does, but with numbers as json.Number.
@@ -37,9 +56,9 @@ type Claims map[string]any
 
 // Expect says what a token must claim besides being in date.
 type Expect struct {
-	// Issuer must equal `iss`.
+	// Issuer must equal `iss`; empty refuses every token.
 	Issuer string
-	// Audience: one of these must be in `aud`.
+	// Audience: one of these must be in `aud`; empty refuses every token.
 	Audience []string
 	// Leeway is granted on exp, nbf and iat; 0 = 1s.
 	Leeway time.Duration
@@ -48,37 +67,34 @@ type Expect struct {
 }
 
 // ParseToken verifies a compact JWS with keys and checks what x expects. The
-// error is ErrInvalidToken, wrapped with the reason, or ErrUnavailable.
+// error is ErrInvalidToken, wrapped with the reason, or ErrUnavailable. It
+// does not look at what a token is for: a caller that takes ID or API tokens
+// must refuse those with a `function` claim itself.
 func ParseToken(ctx context.Context, keys *jwks.Remote, token []byte, x Expect) (Claims, error) {
-	return nil, ErrUnavailable
+	claims, _, err := verifySignature(ctx, keys, token)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := claims.check(x); err != nil {
+		return nil, err
+	}
+	return claims, nil
 }
 
 // UnverifiedIssuer returns the `iss` a compact JWS claims, only to choose the
-// keys to verify it with.
-func UnverifiedIssuer(token []byte) (string, error) { return "", ErrInvalidToken }
-
-// Config describes the function that is being protected.
-type Config struct {
-	// Keys are the issuer's; its name is the expected iss and aud.
-	Keys *jwks.Remote
-	// Namespace and Name are the function's.
-	Namespace, Name string
-	// Leeway is granted on exp, nbf and iat; 0 = 1s.
-	Leeway time.Duration
-	// CacheSize is how many verdicts are kept; 0 = 10,000.
-	CacheSize int
-	// Now is the clock; nil = time.Now.
-	Now func() time.Time
+// keys to verify it with. The error is ErrInvalidToken, wrapped.
+func UnverifiedIssuer(token []byte) (string, error) {
+	t, err := parseCompact(token)
+	if err != nil {
+		return "", err
+	}
+	claims, err := decodeObject(t.payload)
+	if err != nil {
+		return "", err
+	}
+	iss, _ := claims["iss"].(string)
+	if iss == "" {
+		return "", refused("iss is missing or not a string")
+	}
+	return iss, nil
 }
-
-// Verifier decides whether a caller may invoke one function. It is safe for
-// concurrent use.
-type Verifier struct{}
-
-// NewVerifier returns a verifier, or an error that names what Config lacks.
-func NewVerifier(c Config) (*Verifier, error) { return &Verifier{}, nil }
-
-// Verify decides on the values of all Authorization headers of a request. It
-// returns nil, ErrNoBearer, ErrInvalidToken (wrapped), ErrForbidden or
-// ErrUnavailable. It keeps none of the bytes.
-func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) error { return ErrNoBearer }

@@ -4,19 +4,6 @@
 // from a decision is the caller's.
 package iam
 
-// Resource names what a statement is about: "*", "ns:*" or "ns:name".
-type Resource string
-
-// Matches reports whether r, a pattern, covers the function named by namespace
-// and name. The match is anchored at both ends.
-func (r Resource) Matches(namespace, name string) bool { return false }
-
-// Valid reports whether r is a well-formed pattern.
-func (r Resource) Valid() bool { return false }
-
-// Overlaps reports whether some function is covered by both r and other.
-func (r Resource) Overlaps(other Resource) bool { return false }
-
 // Problem is something wrong with one object; the other objects keep working.
 type Problem struct {
 	// Source is where the object came from: a file and line, or its name.

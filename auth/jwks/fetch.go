@@ -1,0 +1,152 @@
+package jwks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const (
+	// wellKnown is where OpenID Connect Discovery 1.0 §4 puts the document.
+	wellKnown = "/.well-known/openid-configuration"
+	// maxDocument bounds what is read of a document, in bytes.
+	maxDocument = 1 << 20
+	// maxRedirects bounds the redirects of one request.
+	maxRedirects = 3
+)
+
+// fetch reads the discovery document and the key set it points at. Its errors
+// name the URL and what was wrong there.
+func (r *Remote) fetch(ctx context.Context) (issuer string, keys []*Key, skipped []string, err error) {
+	fail := func(url string, err error) (string, []*Key, []string, error) {
+		return "", nil, nil, fmt.Errorf("%s: %w", url, err)
+	}
+
+	body, err := r.get(ctx, r.discovery)
+	if err != nil {
+		return fail(r.discovery, err)
+	}
+	doc, err := object(body)
+	if err != nil {
+		return fail(r.discovery, err)
+	}
+	issuer, _ = doc["issuer"].(string)
+	if _, err := httpURL(issuer); err != nil {
+		return fail(r.discovery, fmt.Errorf("issuer %.200q: %w", issuer, err))
+	}
+	if r.issuer != "" && issuer != r.issuer {
+		// Discovery §4.3: else anyone who can serve a document here could
+		// vouch for somebody else's issuer.
+		return fail(r.discovery, fmt.Errorf("issuer is %.200q, expected exactly %q", issuer, r.issuer))
+	}
+	jwksURI, _ := doc["jwks_uri"].(string)
+	to, err := httpURL(jwksURI)
+	if err != nil {
+		return fail(r.discovery, fmt.Errorf("jwks_uri %.200q: %w", jwksURI, err))
+	}
+	if to.Scheme == "http" && strings.HasPrefix(r.discovery, "https:") {
+		return fail(r.discovery, fmt.Errorf("jwks_uri %.200q: a document fetched by https must not point at http", jwksURI))
+	}
+
+	body, err = r.get(ctx, jwksURI)
+	if err != nil {
+		return fail(jwksURI, err)
+	}
+	keys, skipped, err = Parse(body)
+	if err != nil {
+		return fail(jwksURI, err)
+	}
+	return issuer, keys, skipped, nil
+}
+
+func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	res, err := r.client.Do(req)
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d, expected 200", res.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
+	if err != nil {
+		return nil, reason(err)
+	}
+	if len(body) > maxDocument {
+		return nil, fmt.Errorf("longer than %d bytes", maxDocument)
+	}
+	return body, nil
+}
+
+// reason strips the method and URL from an HTTP client's error, which ours
+// name already, and says a timeout plainly.
+func reason(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no complete answer in time")
+	}
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// checkRedirect keeps a fetch that began with https on https: a redirect to
+// http would let the network choose our keys.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	switch {
+	case req.URL.Scheme == "https":
+	case req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "http":
+	default:
+		return fmt.Errorf("redirect from %s to %.20q is not followed", via[len(via)-1].URL.Scheme, req.URL.Scheme)
+	}
+	return nil
+}
+
+// checkAuthority says what is wrong with an authority, without repeating a
+// password someone put in it.
+func checkAuthority(s string) error {
+	u, err := httpURL(s)
+	if err == nil && (u.RawQuery != "" || u.Fragment != "") {
+		err = errors.New("must have no query and no fragment")
+	}
+	if err == nil {
+		return nil
+	}
+	if u, parseErr := url.Parse(s); parseErr == nil && !strings.Contains(u.Opaque, "@") {
+		return fmt.Errorf("authority %q: %w", u.Redacted(), err)
+	}
+	return fmt.Errorf("authority: %w", err)
+}
+
+// httpURL parses an absolute http or https URL.
+func httpURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+		return nil, errors.New("must be an absolute http or https URL without user information")
+	}
+	return u, nil
+}
+
+// object decodes a JSON object. It decodes to a map because struct fields
+// would match names in any case; of a name given twice the last counts, which
+// RFC 7517 §4 allows.
+func object(data []byte) (map[string]any, error) {
+	var m map[string]any
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("not a JSON object: %w", err)
+	}
+	return m, nil
+}

@@ -1,0 +1,140 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/gatehound/gatehound/auth/jwks"
+)
+
+// Config describes the function that is being protected.
+type Config struct {
+	// Keys are the issuer's; its name is the expected iss and aud.
+	Keys *jwks.Remote
+	// Namespace and Name are the function's.
+	Namespace, Name string
+	// Leeway is granted on exp, nbf and iat; 0 = 1s.
+	Leeway time.Duration
+	// CacheSize is how many verdicts are kept; 0 = 10,000.
+	CacheSize int
+	// Now is the clock; nil = time.Now.
+	Now func() time.Time
+}
+
+// Verifier decides whether a caller may invoke one function. It is safe for
+// concurrent use.
+type Verifier struct {
+	keys            *jwks.Remote
+	namespace, name string
+	leeway          time.Duration
+	now             func() time.Time
+	// verdicts by the token's SHA-256: no token is kept. A signature costs
+	// tens of µs, the rest of the hop a few. Refused tokens are not in here,
+	// so a flood of them cannot push good ones out.
+	verdicts *otter.Cache[[sha256.Size]byte, verdict]
+}
+
+// verdict is what was decided on a token whose signature and claims are good.
+// It holds until the token expires or its key is withdrawn.
+type verdict struct {
+	err     error // nil or ErrForbidden
+	expires time.Time
+	key     *jwks.Key
+}
+
+// NewVerifier returns a verifier, or an error that names what Config lacks.
+func NewVerifier(c Config) (*Verifier, error) {
+	if c.Keys == nil {
+		return nil, errors.New("no Keys: nothing could be verified")
+	}
+	for _, s := range []string{c.Namespace, c.Name} {
+		// A ":" or "*" could make one function look like another in a pattern.
+		if s == "" || strings.ContainsAny(s, ":* \t\r\n") {
+			return nil, fmt.Errorf("function %q in namespace %q: both must be given, without ':', '*' or space", c.Name, c.Namespace)
+		}
+	}
+	if c.Leeway < 0 || c.CacheSize < 0 {
+		return nil, fmt.Errorf("leeway %s, cache size %d: must not be negative", c.Leeway, c.CacheSize)
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = 10_000
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	verdicts, err := otter.New(&otter.Options[[sha256.Size]byte, verdict]{MaximumSize: c.CacheSize})
+	if err != nil {
+		return nil, fmt.Errorf("cache of %d verdicts: %w", c.CacheSize, err)
+	}
+	return &Verifier{
+		keys:      c.Keys,
+		namespace: c.Namespace,
+		name:      c.Name,
+		leeway:    c.Leeway,
+		now:       c.Now,
+		verdicts:  verdicts,
+	}, nil
+}
+
+// Verify decides on the values of all Authorization headers of a request. It
+// returns nil, ErrNoBearer, ErrInvalidToken (wrapped), ErrForbidden or
+// ErrUnavailable. It keeps none of the bytes.
+func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) error {
+	token, err := bearer(authorization)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(token)
+	if d, ok := v.verdicts.GetIfPresent(sum); ok && !d.key.Withdrawn() && v.now().Before(d.expires) {
+		return d.err
+	}
+
+	claims, key, err := verifySignature(ctx, v.keys, token)
+	if err != nil {
+		return err
+	}
+	// Only now: getting the key may have been what told us the issuer's name.
+	issuer := v.keys.Issuer()
+	expires, err := claims.check(Expect{Issuer: issuer, Audience: []string{issuer}, Leeway: v.leeway, Now: v.now})
+	if err != nil {
+		return err
+	}
+	allowed, err := claims.allows(v.namespace, v.name)
+	if err != nil {
+		return err
+	}
+	d := verdict{expires: expires, key: key}
+	if !allowed {
+		d.err = ErrForbidden
+	}
+	v.verdicts.Set(sum, d)
+	return d.err
+}
+
+// bearer returns the token of a request's Authorization header (RFC 6750
+// §2.1). Another scheme is as good as no header. With several headers, what we
+// check might not be what somebody else in the chain reads, so they are
+// refused. What is no character of a token, parseCompact refuses.
+func bearer(authorization [][]byte) ([]byte, error) {
+	if len(authorization) == 0 {
+		return nil, ErrNoBearer
+	}
+	if len(authorization) > 1 {
+		return nil, refused("several Authorization headers")
+	}
+	scheme, token, _ := bytes.Cut(authorization[0], []byte{' '})
+	if !bytes.EqualFold(scheme, []byte("Bearer")) || len(token) == 0 {
+		return nil, ErrNoBearer
+	}
+	if len(token) > maxToken { // before anything costs time in its length
+		return nil, refused("longer than 8192 bytes")
+	}
+	return token, nil
+}
