@@ -1,0 +1,112 @@
+package exchange
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/exchange/issuer"
+)
+
+// trust is one set of objects with the keys of its issuers, by iss. It does
+// not change.
+type trust struct {
+	set  *iam.Set
+	keys map[string]*remote
+}
+
+// remote is a trusted issuer's keys and where they are from.
+type remote struct {
+	*jwks.Remote
+	authority string
+	stop      context.CancelFunc // of the background fetches; nil = there are none
+}
+
+// ownKeys returns the keys that verify what i signs.
+func ownKeys(i *issuer.Issuer) (*jwks.Remote, error) {
+	keys, _, err := jwks.Parse(i.JWKS())
+	if err != nil {
+		return nil, fmt.Errorf("exchange: our own keys: %w", err)
+	}
+	return jwks.NewStatic(i.URL(), keys), nil
+}
+
+// Run keeps the keys of all trusted issuers fresh until ctx ends. Without it
+// they are fetched when a token needs them. It must run once at a time.
+func (e *Exchanger) Run(ctx context.Context) {
+	e.mu.Lock()
+	e.running = ctx
+	for _, r := range e.trust.keys {
+		e.start(r)
+	}
+	e.mu.Unlock()
+
+	// The objects are looked at even while nobody asks for a token: who was
+	// just trusted gets its keys fetched, who no longer is, is left alone.
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		e.current()
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+
+	e.mu.Lock()
+	e.running = nil
+	e.mu.Unlock()
+	e.tasks.Wait()
+}
+
+// current returns the objects in force. When they have changed, it makes key
+// sets for new issuers and for those that moved, and drops those that left;
+// the others keep theirs, with all keys fetched so far.
+func (e *Exchanger) current() trust {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	set := e.c.Objects()
+	if set == e.trust.set {
+		return e.trust
+	}
+	next := trust{set: set, keys: make(map[string]*remote)}
+	for _, i := range set.Issuers() {
+		iss := i.Spec.Iss
+		authority := cmp.Or(i.Spec.IssInternal, iss)
+		if r := e.trust.keys[iss]; r != nil && r.authority == authority {
+			next.keys[iss] = r
+			continue
+		}
+		if iss == e.c.Issuer.URL() {
+			continue // see ownKeys
+		}
+		keys, err := jwks.NewRemote(jwks.Config{Authority: authority, Issuer: iss, Client: e.c.Client, Logf: e.c.Logf})
+		if err != nil {
+			e.c.Logf("JwtIssuer %s: %v", i.Metadata.Name, err)
+			continue
+		}
+		r := &remote{Remote: keys, authority: authority}
+		e.start(r)
+		next.keys[iss] = r
+	}
+	for iss, r := range e.trust.keys {
+		if next.keys[iss] != r && r.stop != nil {
+			r.stop()
+		}
+	}
+	e.trust = next
+	return next
+}
+
+// start fetches r's keys in the background while Run runs. e.mu is held.
+func (e *Exchanger) start(r *remote) {
+	if e.running == nil {
+		return
+	}
+	ctx, stop := context.WithCancel(e.running)
+	r.stop = stop
+	e.tasks.Go(func() { r.Run(ctx) })
+}
