@@ -43,8 +43,8 @@ func Generate() (*Key, error) {
 }
 
 // Load reads an EC P-256 private key, PKCS#8 or SEC1 in PEM. The file is the
-// operator's: it may be reached through symbolic links, and its mode is not
-// looked at, because Kubernetes mounts secrets just so.
+// operator's: it may be reached through symbolic links and be readable by a
+// group, as Kubernetes mounts secrets, but not by everybody.
 func Load(path string) (*Key, error) { return load(path, false) }
 
 // LoadOrCreate reads the key file at path as [Load] does, and creates it if
@@ -128,8 +128,11 @@ func load(path string, private bool) (*Key, error) {
 	if !os.SameFile(info, opened) {
 		return nil, fmt.Errorf("signing key %s: was replaced while being opened", path)
 	}
-	if mode := opened.Mode().Perm(); private && mode&0o077 != 0 {
+	switch mode := opened.Mode().Perm(); {
+	case private && mode&0o077 != 0:
 		return nil, fmt.Errorf("signing key %s: mode %04o lets group or others in: run chmod 600 %s", path, mode, path)
+	case mode&0o007 != 0:
+		return nil, fmt.Errorf("signing key %s: mode %04o lets everybody in: run chmod o= %s, or mount the secret with defaultMode 0440", path, mode, path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {

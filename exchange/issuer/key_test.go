@@ -99,15 +99,20 @@ func TestLoad(t *testing.T) {
 }
 
 // TestLoadMounted reads a key the way Kubernetes mounts secrets: through
-// symbolic links, readable by everybody in the container.
+// symbolic links, readable by a group. One that everybody reads is refused.
 func TestLoadMounted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "..data"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "..data", "issuer.key"), pkcs8(t, ecKey(t, elliptic.P256())), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "..data", "issuer.key"), pkcs8(t, ecKey(t, elliptic.P256())), 0o440))
 	require.NoError(t, os.Symlink("..data/issuer.key", filepath.Join(dir, "issuer.key")))
 	_, err := Load(filepath.Join(dir, "issuer.key"))
 	require.NoError(t, err)
+
+	require.NoError(t, os.Chmod(filepath.Join(dir, "..data", "issuer.key"), 0o444))
+	_, err = Load(filepath.Join(dir, "issuer.key"))
+	require.ErrorContains(t, err, "mode 0444")
+	require.ErrorContains(t, err, "chmod o=")
 }
 
 func TestLoadOrCreate(t *testing.T) {
