@@ -370,6 +370,11 @@ func TestAttackSerialization(t *testing.T) {
 		{"parameter", `token="` + good + `"`, notBase64},
 	})
 
+	_, err := ParseToken(t.Context(), keySet(), []byte(tooLongToken), expect())
+	require.EqualError(t, err, tooLong)
+	_, err = UnverifiedIssuer([]byte(tooLongToken))
+	require.EqualError(t, err, tooLong)
+
 	// The line ends that a header cannot carry, straight to the parser.
 	for _, token := range []string{
 		signInput(header[:4] + "\n" + header[4:] + "." + claims),

@@ -81,10 +81,14 @@ func TestExpect(t *testing.T) {
 			require.Nil(t, claims)
 		}
 	}
-	// An empty audience in the token does not meet an empty expectation.
+	// Nothing in the token does not meet the expectation of nothing.
 	x := expect()
+	x.Issuer = ""
+	_, err := ParseToken(t.Context(), keySet(), []byte(mint("ES256", withClaim("iss", ""), nil)), x)
+	require.EqualError(t, err, wrongIss)
+	x = expect()
 	x.Audience = []string{""}
-	_, err := ParseToken(t.Context(), keySet(), []byte(mint("ES256", withClaim("aud", ""), nil)), x)
+	_, err = ParseToken(t.Context(), keySet(), []byte(mint("ES256", withClaim("aud", ""), nil)), x)
 	require.EqualError(t, err, wrongAud)
 }
 

@@ -147,6 +147,7 @@ func TestParse(t *testing.T) {
 		{"x missing", []jwk{ec.with("x", nil)}, "", "x is missing"},
 		{"x a number", []jwk{ec.with("x", 1)}, "", "x is missing"},
 		{"x padded", []jwk{ec.with("x", ec["x"].(string)+"=")}, "", "x is missing or not"},
+		{"x with trailing bits", []jwk{ec.with("x", strings.Repeat("A", 42)+"B")}, "", "x is missing or not"},
 		{"x too short", []jwk{ec.with("x", "AQ")}, "", "32 bytes"},
 		{"point off the curve", []jwk{ec.with("y", ec["x"])}, "", "no point"},
 		{"point at infinity", []jwk{ec.with("x", b64.EncodeToString(make([]byte, 32))).with("y", b64.EncodeToString(make([]byte, 32)))}, "", "no point"},

@@ -211,6 +211,36 @@ func TestReadySoonAfterFirstOutage(t *testing.T) {
 	})
 }
 
+// The same without Run, as a caller that only asks for keys has it.
+func TestKeySoonAfterFirstOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &provider{issuer: "https://issuer", keys: keySet(ec(t, "a")), down: errors.New("no such host")}
+		r := p.remote(t)
+		_, err := r.Key(t.Context(), "a", "ES256")
+		require.ErrorIs(t, err, jwks.ErrUnavailable)
+		p.set(func() { p.down = nil })
+		_, err = r.Key(t.Context(), "a", "ES256") // not asked again at once
+		require.ErrorIs(t, err, jwks.ErrUnavailable)
+		time.Sleep(time.Second)
+		mustKey(t, r, "a")
+	})
+}
+
+func TestWaitIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &provider{issuer: "https://issuer", hang: make(chan struct{})}
+		r := p.start(t)
+		time.Sleep(4 * time.Second) // the fetch under way has a second left
+		start := time.Now()
+		_, err := r.Key(context.Background(), "a", "ES256")
+		require.ErrorIs(t, err, jwks.ErrUnavailable)
+		require.Equal(t, 5*time.Second, time.Since(start))
+		time.Sleep(5 * time.Second) // the fetch it left behind ends too
+	})
+}
+
 func TestFloodOfUnknownKeys(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]bool{"issuer up": false, "issuer down": true} {
