@@ -219,7 +219,7 @@ func TestTruncatedUpload(t *testing.T) {
 			got := p.halfClosed("POST / HTTP/1.1\r\nHost: x\r\n" + framing + strings.Repeat("x", 20_000))
 			require.NotContains(t, got, "200 OK")
 		}
-		p.logged(`(?s)request body is broken.*request body is broken`)
+		p.logged(`(?s)400: bad request.*400: bad request`)
 		require.NoFileExists(t, filepath.Join(p.dir, "complete"))
 	}
 }
