@@ -41,7 +41,7 @@ func newIssuer(t *testing.T) *issuer {
 		case i.down.Load():
 			http.Error(w, "down", 500)
 		case r.URL.Path == "/.well-known/openid-configuration":
-			json.NewEncoder(w).Encode(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys"})
+			json.NewEncoder(w).Encode(map[string]any{"issuer": "http://" + r.Host, "jwks_uri": "http://" + r.Host + "/keys"})
 		default:
 			json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
 				"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig", "x": b64(xy[:32]), "y": b64(xy[32:])}}})
