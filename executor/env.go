@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // requestEnv returns base and what CGI-like functions read of a request:
@@ -25,10 +27,10 @@ func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]stri
 	path, query, _ := bytes.Cut(target, []byte("?"))
 	decoded, err := url.PathUnescape(string(path))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		return nil, fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, err)
 	}
 	if strings.ContainsRune(decoded, 0) || bytes.IndexByte(query, 0) >= 0 {
-		return nil, fmt.Errorf("%w: NUL in the request target", ErrBadRequest)
+		return nil, fmt.Errorf("%w: NUL in the request target", reverseproxy.ErrBadBody)
 	}
 
 	env := append(make([]string, 0, len(base)+24), base...)

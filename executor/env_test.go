@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 func parseHeader(t testing.TB, raw string) *fasthttp.RequestHeader {
@@ -47,7 +49,7 @@ func TestRequestEnv(t *testing.T) {
 	}
 	for _, target := range []string{"/%00", "/%zz", "/%", "/a?\x00"} {
 		_, err := requestEnv(nil, parseHeader(t, "GET / HTTP/1.1\r\nHost: fn\r\n\r\n"), []byte(target))
-		require.ErrorIs(t, err, ErrBadRequest, "%q", target)
+		require.ErrorIs(t, err, reverseproxy.ErrBadBody, "%q", target)
 	}
 }
 

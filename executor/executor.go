@@ -21,8 +21,6 @@ var (
 	ErrTimeout = errors.New("the function ran into its time limit")
 	// ErrFailed: the function's process ended with a non-zero status.
 	ErrFailed = errors.New("function failed")
-	// ErrBadRequest: the request cannot be turned into a process environment.
-	ErrBadRequest = errors.New("bad request")
 )
 
 // errShutdown ends what still runs when Run's context does.
@@ -84,7 +82,9 @@ func Status(err error) (code int, internal bool) {
 	switch {
 	case errors.Is(err, ErrTimeout), errors.Is(err, reverseproxy.ErrTimeout):
 		return http.StatusGatewayTimeout, true
-	case errors.Is(err, reverseproxy.ErrBadBody), errors.Is(err, ErrBadRequest):
+	case errors.Is(err, reverseproxy.ErrBodyTooLarge):
+		return http.StatusRequestEntityTooLarge, false
+	case errors.Is(err, reverseproxy.ErrBadBody):
 		return http.StatusBadRequest, false
 	case errors.Is(err, reverseproxy.ErrClientGone):
 		return 499, false // nobody reads it; nginx' number, for log and metrics

@@ -157,8 +157,9 @@ func (h *HTTP) waitForStart(limit time.Duration) error {
 		return nil
 	default:
 	}
+	err := reverseproxy.ErrTimeout
 	if limit <= 0 || limit > coldStart {
-		limit = coldStart
+		limit, err = coldStart, reverseproxy.ErrUnreachable
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -168,6 +169,6 @@ func (h *HTTP) waitForStart(limit time.Duration) error {
 	case <-h.exited:
 		return fmt.Errorf("%w: the function's process has ended", reverseproxy.ErrUnreachable)
 	case <-timer.C:
-		return fmt.Errorf("%w: nothing accepts connections at %s after %s", reverseproxy.ErrUnreachable, h.address, limit)
+		return fmt.Errorf("%w: nothing accepts connections at %s after %s", err, h.address, limit)
 	}
 }

@@ -31,7 +31,7 @@ func TestStatus(t *testing.T) {
 		{fmt.Errorf("x: %w", reverseproxy.ErrTimeout), 504, true},
 		{reverseproxy.ErrUnreachable, 500, true},
 		{reverseproxy.ErrBadBody, 400, false},
-		{ErrBadRequest, 400, false},
+		{reverseproxy.ErrBodyTooLarge, 413, false},
 		{reverseproxy.ErrClientGone, 499, false},
 		{ErrFailed, 500, false},
 		{fmt.Errorf("fork: %w", syscall.E2BIG), 431, false},

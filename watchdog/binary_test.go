@@ -84,7 +84,7 @@ func launch(t *testing.T, env ...string) *program {
 	p.cmd = exec.Command(fwatchdog)
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + p.dir, "GORACE=halt_on_error=1",
+		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + p.dir, "GORACE=halt_on_error=1 atexit_sleep_ms=0",
 		"listen=127.0.0.1:0", "metrics_port=0", "healthcheck_interval=0",
 	}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr

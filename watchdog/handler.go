@@ -33,7 +33,11 @@ const slotGrace = 10 * time.Millisecond
 // Paths are compared in one form, the raw request target's. Whatever is not
 // exactly a health check, such as /%5f/health or //_/health, needs a token.
 func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
-	r := &request{watchdog: w, start: time.Now()}
+	r := &request{watchdog: w, start: time.Now(), conn: ctx.Conn().(*conn)}
+	// More of a body than fasthttp reads before it closes the connection.
+	if n := ctx.Request.Header.ContentLength(); n == -1 || n > 256<<10 {
+		r.conn.mayLinger(true)
+	}
 	defer r.finish(ctx)
 	defer w.recover(ctx)
 
@@ -136,6 +140,9 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
 	}
 	status, internal := executor.Status(err)
 	w.log.Printf("Call failed with %d: %s", status, escape(err.Error()))
+	if status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge {
+		ctx.SetConnectionClose() // where this request ends is not certain
+	}
 	if internal {
 		ctx.Response.Header.Set(internalHeader, byWatchdog)
 	}

@@ -14,6 +14,7 @@ import (
 // stream is long after the handler has returned.
 type request struct {
 	watchdog *Watchdog
+	conn     *conn
 	start    time.Time
 	counted  bool // false for health checks
 	slot     bool // holds one of max_inflight
@@ -34,15 +35,11 @@ func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 	r.watchdog.metrics.inFlight.Inc()
 }
 
-// finish is the handler's end. A response that streams, or a connection that was
+// finish is the handler's end. Of a hijacked request it must not touch the
+// header, nor the response's body. A response that streams, or a connection that was
 // hijacked, is not done yet: the connection tells when.
 func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.Set("X-Duration-Seconds", fmt.Sprintf("%f", time.Since(r.start).Seconds()))
-	c := ctx.Conn().(*conn)
-	// More of a body than fasthttp reads before it closes the connection.
-	if n := ctx.Request.Header.ContentLength(); n == -1 || n > 256<<10 {
-		c.mayLinger(true)
-	}
 	if !r.counted {
 		return
 	}
@@ -54,7 +51,7 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	}
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
 	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
-	c.onDone(r.done)
+	r.conn.onDone(r.done)
 }
 
 // done is called once, when the response is out or the connection is gone.

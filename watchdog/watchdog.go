@@ -269,7 +269,8 @@ func (w *Watchdog) newServer() *fasthttp.Server {
 		DisableHeaderNamesNormalizing: true,
 		NoDefaultServerHeader:         true,
 		NoDefaultContentType:          true,
-		MaxRequestBodySize:            1 << 30, // of no effect on streams
+		NoDefaultDate:                 w.settings.Mode == config.HTTP, // the function's counts
+		MaxRequestBodySize:            1 << 30,                        // of no effect on streams
 		// Header contents, and so tokens, stay out of error messages.
 		SecureErrorLogMessage: true,
 	}
