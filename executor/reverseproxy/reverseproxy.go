@@ -48,8 +48,9 @@ type Config struct {
 // Upstream is one server and the idle connections to it. It is safe for
 // concurrent use.
 type Upstream struct {
-	config  Config
-	buffers sync.Pool // *[]byte, bufferSize long
+	config      Config
+	maxBuffered int       // bytes that Options.BufferBody may hold
+	buffers     sync.Pool // *[]byte, bufferSize long
 
 	mu      sync.Mutex
 	idle    []*conn            // longest idle first
@@ -70,7 +71,7 @@ func New(c Config) *Upstream {
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 30 * time.Second
 	}
-	return &Upstream{config: c, tunnels: make(map[*conn]struct{})}
+	return &Upstream{config: c, maxBuffered: 64 << 20, tunnels: make(map[*conn]struct{})}
 }
 
 func (u *Upstream) buffer() *[]byte {
@@ -123,7 +124,7 @@ type Options struct {
 func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
 	buf := u.buffer()
 	defer u.buffers.Put(buf)
-	r, err := newRequest(ctx, &o, (*buf)[:0])
+	r, err := newRequest(ctx, &o, (*buf)[:0], u.maxBuffered)
 	if err != nil {
 		// Where this request ends, another server may see otherwise.
 		ctx.SetConnectionClose()

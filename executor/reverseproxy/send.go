@@ -128,12 +128,12 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// readWhole reads a chunked body into memory.
-func readWhole(ctx *fasthttp.RequestCtx) ([]byte, error) {
+// readWhole reads a chunked body of up to limit bytes into memory.
+func readWhole(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 	body := ctx.RequestBodyStream()
-	b, err := io.ReadAll(io.LimitReader(body, maxBuffered+1))
-	if len(b) > maxBuffered {
-		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, maxBuffered)
+	b, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
+	if len(b) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, limit)
 	}
 	if err == nil {
 		err = endOfChunks(ctx.Conn(), body)
