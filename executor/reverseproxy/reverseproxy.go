@@ -8,6 +8,7 @@ package reverseproxy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -189,8 +190,8 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	up.Close()
 	if a.send != nil {
 		a.send.stop()
-		if errors.Is(a.send.err, ErrBadBody) || errors.Is(a.send.err, ErrClientGone) {
-			return nil, false, a.send.err
+		if errors.Is(up.readErr, net.ErrClosed) && a.send.err != nil {
+			return nil, false, a.send.err // it has closed the connection
 		}
 	}
 	switch {

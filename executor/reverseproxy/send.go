@@ -105,6 +105,18 @@ func (s *sender) bodyRead() {
 	}
 }
 
+// settled reports whether the body was sent whole. The upstream may answer
+// before the last write has returned here, which is worth a moment.
+func (s *sender) settled() bool {
+	if closed(s.read) && !closed(s.done) {
+		select {
+		case <-s.done:
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return closed(s.done) && s.err == nil
+}
+
 // stop ends run and waits for it. The body may be left half read; the read
 // deadline then stays in the past, so that the server closes the connection
 // instead of waiting for the rest.
