@@ -59,6 +59,18 @@ func TestPlainGateway(t *testing.T) {
 	require.Equal(t, 404, get(t, at+"/dev-idp/.well-known/openid-configuration").status)
 }
 
+// TestUpAfterPlainGateway starts the plain gateway first: the IAM folder is
+// there then, but empty, and the commands that `up` prints have to work.
+func TestUpAfterPlainGateway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	plain := start(t, dir, freePorts, "gateway")
+	plain.stderr.find(t, plain, `listening on (http://\S+),`)
+	plain.cmd.Process.Signal(os.Interrupt)
+	require.Zero(t, plain.wait(t))
+	startUp(t, dir, nil).functionToken(t)
+}
+
 // TestGatewayMetrics checks upstream's names, and that random function names
 // create no series.
 func TestGatewayMetrics(t *testing.T) {

@@ -73,17 +73,20 @@ func (d *development) stack(settings config.Gateway) ([]types.FunctionDeployment
 
 // prepare makes the identity provider and has the gateway trust it: its
 // JwtIssuer is written anew at every start, because its URL has the port in
-// it. The sample of roles and policies is written once and then the user's.
+// it. The sample of roles and policies is written into an empty folder alone,
+// and is the user's from then on.
 func (d *development) prepare(settings config.Gateway, self string) (documents map[string][]byte, err error) {
 	url := self + devidp.Path
 	idp, err := devidp.New(filepath.Join(settings.DataDir, developmentKey), url)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(settings.IAMDir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
-			return nil, fmt.Errorf("iam_dir: %w", err)
-		}
+	if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
+		return nil, fmt.Errorf("iam_dir: %w", err)
+	}
+	if entries, err := os.ReadDir(settings.IAMDir); err != nil {
+		return nil, fmt.Errorf("iam_dir: %w", err)
+	} else if len(entries) == 0 {
 		if err := writeFile(filepath.Join(settings.IAMDir, "sample.yaml"), quickstart.IAM); err != nil {
 			return nil, fmt.Errorf("iam_dir: %w", err)
 		}
