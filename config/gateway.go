@@ -32,7 +32,8 @@ type Gateway struct {
 
 	// DataDir holds all state (data_dir, .gatehound).
 	DataDir string
-	// IAMDir holds the IAM objects (iam_dir, iam in DataDir).
+	// IAMDir holds the IAM objects (iam_dir). When it is not set, iam in DataDir
+	// is used, and made at the first start.
 	IAMDir string
 	// IssuerKeyPath is the signing key (issuer_key_path). When it is not set,
 	// issuer.key in DataDir is used, and made at the first start.
@@ -41,9 +42,10 @@ type Gateway struct {
 	// (secret_mount_path). When it is not set, secrets in DataDir is used, and
 	// made at the first start.
 	SecretMountPath string
-	// GenerateKey and GenerateSecrets say that the two paths above are ours to
-	// fill: a path the operator gave must hold what it should already.
-	GenerateKey, GenerateSecrets bool
+	// GenerateIAM, GenerateKey and GenerateSecrets say that the three paths above
+	// are ours to fill: a path the operator gave must hold what it should
+	// already, so that one that is misspelt is noticed.
+	GenerateIAM, GenerateKey, GenerateSecrets bool
 
 	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
 	// nil = the functions run here, as processes.
@@ -79,8 +81,10 @@ func ParseGateway(environ []string) (Gateway, error) {
 		StackFile:         e.str("", "stack_file"),
 		Debug:             e.boolean(false, "debug"),
 	}
+	_, _, given := e.lookup("iam_dir")
 	c.IAMDir = e.str(filepath.Join(c.DataDir, "iam"), "iam_dir")
-	_, _, given := e.lookup("issuer_key_path")
+	c.GenerateIAM = !given
+	_, _, given = e.lookup("issuer_key_path")
 	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "issuer.key"), "issuer_key_path")
 	c.GenerateKey = !given
 	_, _, given = e.lookup("secret_mount_path")

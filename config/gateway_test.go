@@ -22,6 +22,7 @@ func TestParseGatewayDefaults(t *testing.T) {
 		IAMDir:            ".gatehound/iam",
 		IssuerKeyPath:     ".gatehound/issuer.key",
 		SecretMountPath:   ".gatehound/secrets",
+		GenerateIAM:       true,
 		GenerateKey:       true,
 		GenerateSecrets:   true,
 		FunctionNamespace: "openfaas-fn",
@@ -39,6 +40,7 @@ func TestParseGatewayValues(t *testing.T) {
 	require.Equal(t, ":9000", c.Address, "all interfaces in front of a provider")
 	require.Empty(t, c.MetricsAddress)
 	require.Equal(t, "/d/iam", c.IAMDir)
+	require.True(t, c.GenerateIAM)
 	require.False(t, c.GenerateKey, "a path that was given is not ours to fill")
 	require.False(t, c.GenerateSecrets)
 	require.Equal(t, "https://gw.example.com", c.SystemIssuer)

@@ -56,6 +56,7 @@ func TestBadConfiguration(t *testing.T) {
 		},
 		{name: "no functions", env: freePorts, args: []string{"up", "-f", "stack.yml"}, files: map[string]string{"stack.yml": ""}, says: []string{"stack.yml", "no functions"}},
 		{name: "data_dir is a file", env: append([]string{"data_dir=file"}, freePorts...), args: []string{"up"}, files: map[string]string{"file": ""}, says: []string{"data_dir"}},
+		{name: "missing IAM folder", env: append([]string{"iam_dir=nowhere"}, freePorts...), says: []string{"iam_dir", "nowhere"}},
 		{name: "missing key", env: append([]string{"issuer_key_path=nowhere.key"}, freePorts...), says: []string{"nowhere.key"}},
 		{name: "key that others read", env: append([]string{"issuer_key_path=open.key"}, freePorts...), files: map[string]string{"open.key": "x"}, says: []string{"open.key", "chmod"}},
 		{name: "unknown subcommand", args: []string{"upp"}, says: []string{"upp"}},

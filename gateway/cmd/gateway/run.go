@@ -79,7 +79,7 @@ func run(environ []string, dev *development) error {
 	}
 	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logf(log)})
 	if err != nil {
-		return err
+		return fmt.Errorf("iam_dir: %w", err)
 	}
 	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logf(log)})
 	if err != nil {

@@ -115,16 +115,21 @@ spec:
 // forgetDevelopment readies the IAM folder for a gateway that is not in `up`
 // mode: it must not trust an identity provider that trusts everybody.
 func forgetDevelopment(settings config.Gateway, log zerolog.Logger) error {
-	if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
-		return fmt.Errorf("iam_dir: %w", err)
+	if settings.GenerateIAM {
+		if err := os.MkdirAll(settings.IAMDir, 0o700); err != nil {
+			return fmt.Errorf("iam_dir: %w", err)
+		}
 	}
 	path := filepath.Join(settings.IAMDir, trustFile)
-	switch err := os.Remove(path); {
-	case err == nil:
-		log.Warn().Msgf("removed %s: the development identity provider is for `gateway up` alone", path)
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("iam_dir: %w", err)
+	// Looked for first: where the folder is mounted read-only, as a ConfigMap
+	// is, even removing what is not there fails.
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("iam_dir: it trusts the development identity provider, and that cannot be taken out: %w", err)
+	}
+	log.Warn().Msgf("removed %s: the development identity provider is for `gateway up` alone", path)
 	return nil
 }
 
