@@ -114,8 +114,16 @@ functions:
     environment_file: [extra.yml]
     environment: {mode: serializing}
     labels: {team: blue}
+  locked: {namespace: prod, fprocess: cat, environment: {jwt_auth: true}}
 `), 0o600))
 	g := startUp(t, dir, []string{"function_namespace=dev"}, "-f", "stack.yml")
+	for _, line := range []string{
+		`greet +for everybody +` + g.url + `/function/greet`,
+		`locked.prod +with a function token +` + g.url + `/function/locked.prod`,
+	} {
+		require.Regexp(t, `(?m)^  `+line+`$`, g.stdout.String())
+	}
+	require.Contains(t, g.stdout.String(), "audience=prod:locked |")
 	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet").body)
 	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet.dev").body)
 	require.Equal(t, http.StatusNotFound, get(t, g.url+"/function/greet.prod").status)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openfaas/faas-provider/types"
 	"github.com/rs/zerolog"
 
 	"github.com/gatehound/gatehound/auth/iam/store"
@@ -126,8 +127,9 @@ func run(environ []string, dev *development) error {
 // functions is the provider in use, with what the embedded one needs besides.
 type functions struct {
 	provider.Provider
-	local  *local.Provider // nil = upstream
-	remove func()          // removes the run folder
+	local  *local.Provider            // nil = upstream
+	stack  []types.FunctionDeployment // what local runs
+	remove func()                     // removes the run folder
 }
 
 func openProvider(settings config.Gateway, self string, admin gateway.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
@@ -175,7 +177,7 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 			return nil, err
 		}
 	}
-	return &functions{Provider: p, local: p, remove: remove}, nil
+	return &functions{Provider: p, local: p, stack: deployments, remove: remove}, nil
 }
 
 func (f *functions) run(ctx context.Context) {
@@ -199,7 +201,7 @@ func (f *functions) announce(ctx context.Context, dev *development, settings con
 		log.Warn().Msgf("function %s is not ready after 30s: see its output above", name)
 	}
 	if dev != nil {
-		dev.announce(f.Provider, settings, self)
+		dev.announce(f.stack, settings, self)
 	}
 }
 

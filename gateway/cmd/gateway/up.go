@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/gateway/devidp"
-	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
 	"github.com/gatehound/gatehound/gateway/quickstart"
 )
@@ -134,24 +132,27 @@ func forgetDevelopment(settings config.Gateway, log zerolog.Logger) error {
 }
 
 // announce prints what runs and commands to try it with.
-func (d *development) announce(functions provider.Provider, settings config.Gateway, self string) {
+func (d *development) announce(functions []types.FunctionDeployment, settings config.Gateway, self string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\ngatehound is up at %s\n\n", self)
-	var secured types.FunctionStatus // the first one that is
-	all, _ := functions.List(context.Background(), settings.FunctionNamespace)
-	for _, f := range all {
+	var secured, securedPath string // the first one that is
+	for _, f := range functions {
+		name := f.Service
+		if f.Namespace != settings.FunctionNamespace {
+			name += "." + f.Namespace
+		}
 		access := "for everybody"
 		if protected, _ := strconv.ParseBool(f.EnvVars["jwt_auth"]); protected {
 			access = "with a function token"
-			if secured.Name == "" {
-				secured = f
+			if secured == "" {
+				secured, securedPath = f.Namespace+":"+f.Service, name
 			}
 		}
-		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", f.Name, access, self, f.Name)
+		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", name, access, self, name)
 	}
 	fmt.Fprintf(&b, "\n  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
 	fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
-	if secured.Name != "" {
+	if secured != "" {
 		fmt.Fprintf(&b, `
 Try it in a second terminal, in this folder:
 
@@ -161,13 +162,13 @@ TOKEN=$(curl -s %[2]s/oauth/token \
   --data-urlencode grant_type=urn:ietf:params:oauth:grant-type:token-exchange \
   --data-urlencode subject_token_type=urn:ietf:params:oauth:token-type:id_token \
   --data-urlencode subject_token=$ID_TOKEN \
-  --data-urlencode scope=function --data-urlencode audience=%[4]s:%[3]s |
+  --data-urlencode scope=function --data-urlencode audience=%[3]s |
   sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
-curl -i %[2]s/function/%[3]s
-curl -i %[2]s/function/%[3]s -H "Authorization: Bearer $TOKEN"
+curl -i %[2]s/function/%[4]s
+curl -i %[2]s/function/%[4]s -H "Authorization: Bearer $TOKEN"
 
-`, programName(settings), self, secured.Name, secured.Namespace)
+`, programName(settings), self, secured, securedPath)
 	}
 	_, _ = io.WriteString(d.out, b.String())
 }
