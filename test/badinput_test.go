@@ -54,6 +54,11 @@ func TestBadConfiguration(t *testing.T) {
 			files: map[string]string{"stack.yml": "functions:\n  A_b: {fprocess: cat}\n  c: {fprocess: cat, namespace: ../x}\n"},
 			says:  []string{`"A_b"`, `"../x"`},
 		},
+		{
+			name: "environment of functions", env: freePorts, args: []string{"up", "-f", "stack.yml"},
+			files: map[string]string{"stack.yml": "functions:\n  a: {fprocess: cat, environment: {jwt_auth: on, mode: htpp}}\n  b: {image: b}\n"},
+			says:  []string{"function a.openfaas-fn", `jwt_auth="on"`, `mode="htpp"`, "function b.openfaas-fn", `fprocess=""`},
+		},
 		{name: "no functions", env: freePorts, args: []string{"up", "-f", "stack.yml"}, files: map[string]string{"stack.yml": ""}, says: []string{"stack.yml", "no functions"}},
 		{name: "data_dir is a file", env: append([]string{"data_dir=file"}, freePorts...), args: []string{"up"}, files: map[string]string{"file": ""}, says: []string{"data_dir"}},
 		{name: "missing IAM folder", env: append([]string{"iam_dir=nowhere"}, freePorts...), says: []string{"iam_dir", "nowhere"}},

@@ -114,8 +114,10 @@ functions:
     environment_file: [extra.yml]
     environment: {mode: serializing}
     labels: {team: blue}
+  beside: {fprocess: sh ./beside.sh, environment: {mode: serializing}}
   locked: {namespace: prod, fprocess: cat, environment: {jwt_auth: true}}
 `), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "beside.sh"), []byte("echo I am beside the stack\n"), 0o600))
 	g := startUp(t, dir, []string{"function_namespace=dev"}, "-f", "stack.yml")
 	for _, line := range []string{
 		`greet +for everybody +` + g.url + `/function/greet`,
@@ -126,6 +128,7 @@ functions:
 	require.Contains(t, g.stdout.String(), "audience=prod:locked |")
 	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet").body)
 	require.Equal(t, "hi there, world\n", get(t, g.url+"/function/greet.dev").body)
+	require.Equal(t, "I am beside the stack\n", get(t, g.url+"/function/beside").body)
 	require.Equal(t, http.StatusNotFound, get(t, g.url+"/function/greet.prod").status)
 
 	password, err := os.ReadFile(filepath.Join(dir, ".gatehound/secrets/basic-auth-password"))
@@ -133,9 +136,9 @@ functions:
 	basic := basicAuth("admin", strings.TrimSpace(string(password)))
 	var functions []map[string]any
 	require.NoError(t, json.Unmarshal([]byte(get(t, g.url+"/system/functions?namespace=dev", basic).body), &functions))
-	require.Len(t, functions, 1)
-	require.Equal(t, "greet", functions[0]["name"])
-	require.Equal(t, "dev", functions[0]["namespace"])
-	require.EqualValues(t, 1, functions[0]["availableReplicas"])
-	require.Equal(t, map[string]any{"team": "blue"}, functions[0]["labels"])
+	require.Len(t, functions, 2)
+	require.Equal(t, "greet", functions[1]["name"])
+	require.Equal(t, "dev", functions[1]["namespace"])
+	require.EqualValues(t, 1, functions[1]["availableReplicas"])
+	require.Equal(t, map[string]any{"team": "blue"}, functions[1]["labels"])
 }

@@ -141,9 +141,15 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		return &functions{Provider: remote, remove: remote.Close}, nil
 	}
 
-	deployments, err := dev.stack(settings)
+	file, deployments, err := dev.stack(settings)
 	if err != nil {
 		return nil, err
+	}
+	workDir := "" // the quickstart stack's functions need none
+	if file != "" {
+		if workDir, err = filepath.Abs(filepath.Dir(file)); err != nil {
+			return nil, fmt.Errorf("cannot find the folder of %s: %w", file, err)
+		}
 	}
 	executable, err := os.Executable()
 	if err != nil {
@@ -165,17 +171,20 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 	p := local.New(local.Config{
 		Executable:       executable,
 		RunDir:           dir,
+		WorkDir:          workDir,
 		Path:             path,
 		Authority:        self,
 		DefaultNamespace: settings.FunctionNamespace,
 		Log:              log,
 		Output:           functionOutput(settings, log),
 	})
+	var faults []error
 	for _, d := range deployments {
-		if err := p.Add(d); err != nil {
-			remove()
-			return nil, err
-		}
+		faults = append(faults, p.Add(d))
+	}
+	if err := errors.Join(faults...); err != nil {
+		remove()
+		return nil, err
 	}
 	return &functions{Provider: p, local: p, stack: deployments, remove: remove}, nil
 }

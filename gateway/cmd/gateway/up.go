@@ -53,20 +53,20 @@ func up() *cobra.Command {
 	return c
 }
 
-// stack returns the functions to run. It works on nil, for a plain gateway.
-func (d *development) stack(settings config.Gateway) ([]types.FunctionDeployment, error) {
-	file := settings.StackFile
+// stack returns the functions to run and the file they are from, if from one.
+// It works on nil, for a plain gateway.
+func (d *development) stack(settings config.Gateway) (file string, functions []types.FunctionDeployment, err error) {
+	file = settings.StackFile
 	if d != nil && d.stackFile != "" {
 		file = d.stackFile
 	}
 	switch {
 	case file != "":
-		return local.ReadStack(file, settings.FunctionNamespace)
+		functions, err = local.ReadStack(file, settings.FunctionNamespace)
 	case d != nil:
-		return local.ParseStack("quickstart/stack.yml", quickstart.Stack, settings.FunctionNamespace)
-	default:
-		return nil, nil
+		functions, err = local.ParseStack("quickstart/stack.yml", quickstart.Stack, settings.FunctionNamespace)
 	}
+	return file, functions, err
 }
 
 // prepare makes the identity provider and has the gateway trust it: its

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -88,7 +89,7 @@ func (f *function) runOnce(ctx context.Context) error {
 
 	cmd := exec.CommandContext(ctx, f.config.Executable)
 	cmd.Args = []string{"fwatchdog"}
-	cmd.Dir = f.dir
+	cmd.Dir = cmp.Or(f.config.WorkDir, f.dir)
 	cmd.Env = f.environment()
 	cmd.SysProcAttr = detached()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -17,16 +17,21 @@ import (
 	"github.com/openfaas/faas-provider/types"
 	"github.com/rs/zerolog"
 
+	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
-// Config says how functions are run. Every field is needed.
+// Config says how functions are run. Every field is needed unless its comment
+// says otherwise.
 type Config struct {
 	// Executable is started with "fwatchdog" as its name.
 	Executable string
 	// RunDir is an empty folder of our own for sockets and temporary files.
 	// Socket paths have room for about 100 bytes, so keep it short.
 	RunDir string
+	// WorkDir is where functions are started, so that an fprocess may name files
+	// beside the stack file; "" = a folder of each one's own below RunDir.
+	WorkDir string
 	// Path is the functions' PATH.
 	Path string
 	// Authority is the issuer whose function tokens the watchdogs accept.
@@ -52,7 +57,8 @@ func New(c Config) *Provider {
 	return &Provider{config: c, functions: make(map[provider.Function]*function)}
 }
 
-// Add makes a function known. Run starts it.
+// Add makes a function known. Run starts it. The error is for what would keep
+// its watchdog from starting, such as a bad value in its environment.
 func (p *Provider) Add(d types.FunctionDeployment) error {
 	name := provider.Function{Namespace: d.Namespace, Name: d.Service}
 	p.mu.Lock()
@@ -67,6 +73,10 @@ func (p *Provider) Add(d types.FunctionDeployment) error {
 	f := newFunction(p.config, d, dir)
 	if len(f.socket) > maxSocketPath {
 		return fmt.Errorf("socket path %q of function %s is longer than %d bytes: set TMPDIR to a shorter path", f.socket, name, maxSocketPath)
+	}
+	// As its watchdog will do, but in time to be told.
+	if _, err := config.ParseWatchdog(f.environment()); err != nil {
+		return fmt.Errorf("function %s: %w", name, err)
 	}
 	p.functions[name] = f
 	return nil
