@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -107,7 +108,9 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		// fasthttp does not recover: a panic would end every other call.
 		if p := recover(); p != nil {
-			g.config.Log.Error().Stack().Msgf("panic while serving %s: %T", ctx.Method(), p)
+			// The value of p may hold what the client sent, a token say: its type
+			// and the place have to do.
+			g.config.Log.Error().Bytes("stack", debug.Stack()).Msgf("panic while serving %s: %T", ctx.Method(), p)
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			plain(ctx, http.StatusInternalServerError, "internal error")

@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/base64"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/gateway/provider"
 )
@@ -123,4 +127,21 @@ func TestReadCredentials(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, userFile), []byte("a:b\n"), 0o600))
 	_, err = ReadCredentials(dir, true)
 	require.ErrorContains(t, err, "without a colon")
+}
+
+// TestPanic checks that a panic ends one call alone, and that the log says
+// where it was but not what was in it.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	g := &Gateway{
+		config: Config{Log: zerolog.New(&log)},
+		routes: []route{{http.MethodGet, "/x", func(*fasthttp.RequestCtx, string) { panic("eyJsecret") }}},
+	}
+	var ctx fasthttp.RequestCtx
+	ctx.Request.SetRequestURI("/x")
+	g.serve(&ctx)
+	require.Equal(t, http.StatusInternalServerError, ctx.Response.StatusCode())
+	require.Contains(t, log.String(), "gateway_test.go")
+	require.NotContains(t, log.String(), "eyJsecret")
 }
