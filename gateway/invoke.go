@@ -26,9 +26,10 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	}
 	f, ok := g.functionName(label)
 	if !ok {
-		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(label)))
+		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(string(label))))
 		return
 	}
+	callID := identify(ctx, started)
 	bounded, cancel := bound()
 	endpoint, err := g.config.Provider.Endpoint(bounded, f)
 	cancel()
@@ -38,12 +39,11 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 			plain(ctx, status, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
 			return
 		}
-		g.config.Log.Error().Str("function", f.String()).Msg(err.Error())
+		g.config.Log.Error().Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error())
 		plain(ctx, status, "the functions provider cannot be reached")
 		return
 	}
 
-	identify(ctx, started)
 	done := g.metrics.invoked(f)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
@@ -53,13 +53,13 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		IdleTimeout: g.config.UpstreamTimeout,
 	})
 	if err != nil {
-		g.refuse(ctx, f, err)
+		g.refuse(ctx, f, callID, err)
 	}
 	done(ctx.Response.StatusCode())
 }
 
 // refuse answers a call that the function did not.
-func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, err error) {
+func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID string, err error) {
 	status, line := http.StatusBadGateway, fmt.Sprintf("function %s cannot be reached", f)
 	switch {
 	case errors.Is(err, reverseproxy.ErrTimeout):
@@ -71,7 +71,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, err erro
 		// nginx's "client closed request".
 		status, line = 499, "client closed the connection"
 	}
-	g.config.Log.Warn().Str("function", f.String()).Int("status", status).Msg(err.Error())
+	g.config.Log.Warn().Str("function", f.String()).Str("call_id", clip(callID)).Int("status", status).Msg(err.Error())
 	plain(ctx, status, line)
 }
 
@@ -87,9 +87,8 @@ func (g *Gateway) functionName(label []byte) (provider.Function, bool) {
 // identify gives a call and its answer X-Call-Id, the caller's if it sent one,
 // and X-Start-Time in nanoseconds. Names come in the case in which the caller
 // wrote them, so what is replaced is looked for by hand.
-func identify(ctx *fasthttp.RequestCtx, started time.Time) {
+func identify(ctx *fasthttp.RequestCtx, started time.Time) (callID string) {
 	h := &ctx.Request.Header
-	var callID string
 	var replaced []string
 	for name, value := range h.All() {
 		isCallID := bytes.EqualFold(name, []byte("X-Call-Id"))
@@ -112,7 +111,8 @@ func identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	// Set before the answer comes, they win over the function's own.
 	ctx.Response.Header.Set("X-Call-Id", callID)
 	ctx.Response.Header.Set("X-Start-Time", startTime)
+	return callID
 }
 
 // clip bounds what an error says back of what a client sent.
-func clip(b []byte) []byte { return b[:min(len(b), 80)] }
+func clip(s string) string { return s[:min(len(s), 80)] }

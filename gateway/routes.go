@@ -100,7 +100,7 @@ func (g *Gateway) exchangeToken(ctx *fasthttp.RequestCtx, _ string) {
 		return
 	}
 	g.metrics.exchanged(refusal.Code)
-	g.config.Log.Info().Str("error", refusal.Code).Msgf("token exchange refused: %s", refusal.Description)
+	g.config.Log.Info().Str("error", refusal.Code).Str("remote", ctx.RemoteAddr().String()).Msgf("token exchange refused: %s", refusal.Description)
 	answerJSON(ctx, refusal.Status(), refusal)
 }
 
@@ -170,7 +170,7 @@ func (g *Gateway) describeFunction(ctx *fasthttp.RequestCtx, name string) {
 			return
 		}
 	}
-	plain(ctx, http.StatusNotFound, fmt.Sprintf("function %q not found", clip([]byte(name))))
+	plain(ctx, http.StatusNotFound, fmt.Sprintf("function %q not found", clip(name)))
 }
 
 // functionsIn lists the functions of the namespace that the query names, or
@@ -178,7 +178,7 @@ func (g *Gateway) describeFunction(ctx *fasthttp.RequestCtx, name string) {
 func (g *Gateway) functionsIn(ctx *fasthttp.RequestCtx) ([]types.FunctionStatus, bool) {
 	namespace := string(ctx.QueryArgs().Peek("namespace"))
 	if namespace != "" && !config.ValidName(namespace) {
-		plain(ctx, http.StatusBadRequest, fmt.Sprintf("namespace %q: want a DNS label", clip([]byte(namespace))))
+		plain(ctx, http.StatusBadRequest, fmt.Sprintf("namespace %q: want a DNS label", clip(namespace)))
 		return nil, false
 	}
 	bounded, cancel := bound()

@@ -104,6 +104,7 @@ func TestFunctionsThatDoNotExist(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, a.status, path)
 		require.Contains(t, a.body, says, path)
 	}
+	require.Equal(t, "mine", get(t, g.url+"/function/nope", "X-Call-Id: mine").header.Get("X-Call-Id"))
 	require.Equal(t, 404, rawGet(t, g.url, "/function/../system/info"))
 	require.Equal(t, 401, rawGet(t, g.url, "/system/info?x=/function/env"))
 }

@@ -34,7 +34,8 @@ func TestUpstreamProvider(t *testing.T) {
 
 	behind.cmd.Process.Signal(os.Interrupt)
 	behind.wait(t)
-	require.Equal(t, 502, get(t, at+"/function/nope").status)
+	require.Equal(t, 502, get(t, at+"/function/nope", "X-Call-Id: night").status)
+	front.stderr.find(t, front, `ERR functions provider: .*call_id=night`)
 }
 
 // TestPlainGateway runs a gateway by its environment alone, on the state that
