@@ -118,6 +118,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 	} else if _, _, given := e.lookup("base_host", "system_issuer"); !given && !embedded && !loopback(host) {
 		e.bad("system_issuer", "", "the URL under which callers reach this gateway, as in https://gateway.example.com")
 	}
+	if u := c.FunctionsProvider; u != nil && (u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
+		e.bad("functions_provider_url", u.String(), "an http:// URL without a query or fragment")
+	}
 	if !embedded && c.StackFile != "" {
 		e.bad("stack_file", c.StackFile, "nothing while functions_provider_url is set: deploy to that provider instead")
 	}

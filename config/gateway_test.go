@@ -69,6 +69,8 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"issuer without scheme", []string{"system_issuer=gw.example.com"}, `system_issuer="gw.example.com"`},
 		{"credentials in a URL", []string{"system_issuer=http://u:secret@a/"}, `"http://[hidden]@a/"`},
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
+		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
+		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {
