@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -144,7 +145,12 @@ func decodeStrict(path string, data []byte, into any) error {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
+		message := strings.TrimPrefix(err.Error(), "yaml: ")
+		return fmt.Errorf("%s: %s", path, goType.ReplaceAllString(message, "is unknown here"))
 	}
 	return nil
 }
+
+// goType is what the decoder says of an unknown field: a type of ours, which
+// tells the author of the file nothing.
+var goType = regexp.MustCompile(`not found in type \S+`)

@@ -53,7 +53,7 @@ func TestParseStackErrors(t *testing.T) {
 	for _, c := range []struct{ name, yaml, says string }{
 		{"syntax", "functions:\n  a: {\n", "s.yml: line 2"},
 		{"type", "functions:\n  a:\n    environment: text\n", "s.yml: "},
-		{"unknown field", "functions:\n  a:\n    jwt_auth: true\n", "line 3: field jwt_auth not found"},
+		{"unknown field", "functions:\n  a:\n    jwt_auth: true\n", "line 3: field jwt_auth is unknown here"},
 		{"twice", "functions:\n  a: {}\n  a: {}\n", "line 3"},
 		{"name", "functions:\n  a.b: {}\n", `function "a.b"`},
 		{"namespace", "functions:\n  a: {namespace: B}\n", `namespace "B"`},
