@@ -32,9 +32,10 @@ func main() {
 
 func root() *cobra.Command {
 	c := &cobra.Command{
-		Use:           "gateway",
-		Short:         "The gatehound API gateway: functions, and tokens to call them with",
-		Long:          "Without a subcommand the gateway serves as its environment says.\n\n" + environmentHelp,
+		Use:   "gateway",
+		Short: "The gatehound API gateway: functions, and tokens to call them with",
+		Long: "The gatehound API gateway: functions, and tokens to call them with. Without a\n" +
+			"subcommand it serves as its environment says; `gateway up` is for a first try.\n\n" + environmentHelp,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -56,6 +57,7 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   issuer_key_path         $data_dir/issuer.key  signing key, made if not set
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
   system_issuer           http://host:port      our issuer URL, as callers see it
+  base_host                         the same, where system_issuer is not set
   functions_provider_url            a faas-provider; unset: functions are processes here
   function_namespace      openfaas-fn  namespace of names that have none
   stack_file                        stack.yml whose functions are run
