@@ -299,6 +299,49 @@ func TestFunctionTokenExpires(t *testing.T) {
 	}, "the removed policy still counts")
 }
 
+// TestLogsHoldNoToken sends tokens wherever a client may, with every log on and
+// in JSON, of which each line has to be an object.
+func TestLogsHoldNoToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "stack.yml"), []byte(`
+functions:
+  hello: {fprocess: hello, environment: {mode: http, jwt_auth: true, jwt_auth_debug: true}}
+`), 0o600))
+	g := startUp(t, dir, []string{"debug=true", "log_encoding=json"}, "-f", "stack.yml")
+	id := g.idToken(t, "--sub", "alice")
+	stranger := g.idToken(t, "--sub", "mallory")
+	good := g.functionToken(t)
+	narrow := g.functionToken(t, "openfaas-fn:other")
+	for _, token := range []string{id, stranger} {
+		query := url.Values{"grant_type": {tokenExchange}, "subject_token_type": {idTokenType}, "subject_token": {token}}
+		do(t, http.MethodPost, g.url+"/oauth/token?"+query.Encode(), "")
+		g.exchange(t, token, "scope", "function", "audience", token)
+		g.exchange(t, token, "subject_token_type", token)
+		g.exchange(t, token+"x")
+	}
+	for _, token := range []string{id, good, narrow, good + "x"} {
+		get(t, g.url+"/function/hello?access_token="+token, "Authorization: Bearer "+token)
+		get(t, g.url+"/system/functions?token="+token, "Authorization: Bearer "+token)
+	}
+	g.cmd.Process.Signal(os.Interrupt)
+	require.Zero(t, g.wait(t))
+
+	log := g.stderr.String()
+	for _, line := range lines(log) {
+		var object map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &object), line)
+		require.NotEmpty(t, object["level"], line)
+	}
+	require.Contains(t, log, "/function/hello")
+	require.Contains(t, log, "No policies found for subject: mallory")
+	for _, token := range []string{id, stranger, good, narrow} {
+		for _, part := range strings.Split(token, ".")[1:] { // the headers are all the same
+			require.NotContains(t, log, part)
+		}
+	}
+}
+
 // TestStandaloneWatchdog runs fwatchdog as an image would, with the gateway as
 // its authority, and without one.
 func TestStandaloneWatchdog(t *testing.T) {

@@ -2,6 +2,8 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -63,6 +65,8 @@ func TestStateAndStop(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, relatives(t, runDir))
 
+	require.Equal(t, "*\n", state(".gitignore"))
+
 	require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
 	require.Zero(t, g.wait(t))
 	require.Empty(t, relatives(t, runDir))
@@ -79,6 +83,54 @@ func TestStateAndStop(t *testing.T) {
 	second := start(t, g.dir, freePorts, "gateway", "up")
 	require.Equal(t, 1, second.wait(t))
 	require.Contains(t, second.stderr.String(), "is in use by another gateway")
+}
+
+// TestCtrlCDuringACall stops the gateway while a function is at work: the call
+// gets its answer. A second Ctrl-C does not wait for it. Neither leaves a
+// process behind.
+func TestCtrlCDuringACall(t *testing.T) {
+	t.Parallel()
+	for _, patient := range []bool{true, false} {
+		t.Run(fmt.Sprintf("patient=%t", patient), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			// It works until there is a file named go.
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "stack.yml"), []byte(`
+functions:
+  busy:
+    fprocess: sh -c 'echo at work >&2; while ! [ -e go ]; do sleep 0.05; done; echo done'
+    environment: {mode: serializing}
+`), 0o600))
+			g := startUp(t, dir, nil, "-f", "stack.yml")
+			runDir, err := os.Readlink(filepath.Join(dir, ".gatehound", "run"))
+			require.NoError(t, err)
+			body := make(chan string, 1)
+			go func() {
+				res, err := http.Get(g.url + "/function/busy")
+				if err != nil {
+					body <- err.Error()
+					return
+				}
+				defer res.Body.Close()
+				read, _ := io.ReadAll(res.Body)
+				body <- string(read)
+			}()
+			g.stderr.find(t, g.program, `stderr: at work`)
+			require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
+			g.stderr.find(t, g.program, `a second Ctrl-C stops at once`)
+			if patient {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
+				require.Equal(t, "done\n", <-body)
+				require.Zero(t, g.wait(t))
+				require.Empty(t, relatives(t, runDir))
+				return
+			}
+			require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
+			require.NotZero(t, g.wait(t))
+			require.NotEqual(t, "done\n", <-body)
+			eventually(t, func() bool { return len(relatives(t, runDir)) == 0 }, "processes are left")
+		})
+	}
 }
 
 // TestKilled kills the gateway outright: the functions go too, and the next
