@@ -41,7 +41,10 @@ func run(environ []string, dev *development) error {
 	log := newLogger(settings)
 	signalled, stopSignals := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stopSignals()
-	context.AfterFunc(signalled, stopSignals)
+	context.AfterFunc(signalled, func() {
+		stopSignals() // before it is said that a second one works
+		log.Info().Msg("stopping; a second Ctrl-C stops at once")
+	})
 
 	unlock, err := openDataDir(settings.DataDir)
 	if err != nil {
@@ -117,7 +120,6 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { functions.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	running.Go(func() { functions.announce(signalled, dev, settings, self, log) })
-	context.AfterFunc(signalled, func() { log.Info().Msg("stopping; a second Ctrl-C stops at once") })
 	err = gw.Serve(signalled, listener)
 	endBackground()
 	running.Wait()
