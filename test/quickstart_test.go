@@ -125,6 +125,7 @@ functions:
 				require.Empty(t, relatives(t, runDir))
 				return
 			}
+			t.Cleanup(func() { os.RemoveAll(runDir) }) // or the next start's business
 			require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
 			require.NotZero(t, g.wait(t))
 			require.NotEqual(t, "done\n", <-body)
