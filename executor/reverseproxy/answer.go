@@ -37,12 +37,14 @@ func (a *answer) deliver(r *request) error {
 		return a.switchProtocols(r)
 	}
 	hasBody := r.method != "HEAD" && code != fasthttp.StatusNoContent && code != fasthttp.StatusNotModified
-	a.size = up.resp.Header.ContentLength()
+	if hasBody {
+		a.size = up.resp.Header.ContentLength()
+	}
 	resp.ResetBody()
 	copyHeader(&resp.Header, &up.resp.Header, hasBody)
 
 	early := a.send != nil && !closed(a.send.read)
-	whole := !hasBody || 0 <= a.size && a.size <= up.br.Buffered()
+	whole := 0 <= a.size && a.size <= up.br.Buffered()
 	switch {
 	case whole:
 		if hasBody {
@@ -143,7 +145,7 @@ func (a *answer) Close() error {
 	a.closed = true
 	gone := a.up.watch.stop()
 	a.up.resp.CloseBodyStream()
-	sent := a.send == nil || closed(a.send.done) && a.send.err == nil
+	sent := a.send == nil || a.send.settled()
 	if sent && !gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
 		a.u.put(a.up)
 		return nil

@@ -11,14 +11,10 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-const (
-	// smallBody is the largest body of known length that goes out in one write
-	// with its header. The server has already read that much before it calls a
-	// handler, so reading it does not wait for the client.
-	smallBody = 8 << 10
-	// maxBuffered is the most that Options.BufferBody holds in memory.
-	maxBuffered = 64 << 20
-)
+// smallBody is the largest body of known length that goes out in one write
+// with its header. The server has already read that much before it calls a
+// handler, so reading it does not wait for the client.
+const smallBody = 8 << 10
 
 // request is what goes to the upstream.
 type request struct {
@@ -33,7 +29,7 @@ type request struct {
 
 // newRequest applies the rules for requests and appends the header, and the
 // body if it is small, to buf.
-func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte) (*request, error) {
+func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered int) (*request, error) {
 	h := &ctx.Request.Header
 	r := &request{method: string(h.Method()), http11: h.IsHTTP11()}
 	sentLength, err := checkFraming(h)
@@ -51,7 +47,7 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte) (*request, err
 		b := ctx.Request.Body()
 		r.body, r.size = bytes.NewReader(b), len(b)
 	case r.size < 0 && o.BufferBody:
-		b, err := readWhole(ctx)
+		b, err := readWhole(ctx, maxBuffered)
 		if err != nil {
 			return nil, err
 		}

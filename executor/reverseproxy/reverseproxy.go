@@ -8,6 +8,7 @@ package reverseproxy
 import (
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -48,8 +49,9 @@ type Config struct {
 // Upstream is one server and the idle connections to it. It is safe for
 // concurrent use.
 type Upstream struct {
-	config  Config
-	buffers sync.Pool // *[]byte, bufferSize long
+	config      Config
+	maxBuffered int       // bytes that Options.BufferBody may hold
+	buffers     sync.Pool // *[]byte, bufferSize long
 
 	mu      sync.Mutex
 	idle    []*conn            // longest idle first
@@ -70,7 +72,7 @@ func New(c Config) *Upstream {
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 30 * time.Second
 	}
-	return &Upstream{config: c, tunnels: make(map[*conn]struct{})}
+	return &Upstream{config: c, maxBuffered: 64 << 20, tunnels: make(map[*conn]struct{})}
 }
 
 func (u *Upstream) buffer() *[]byte {
@@ -123,7 +125,7 @@ type Options struct {
 func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
 	buf := u.buffer()
 	defer u.buffers.Put(buf)
-	r, err := newRequest(ctx, &o, (*buf)[:0])
+	r, err := newRequest(ctx, &o, (*buf)[:0], u.maxBuffered)
 	if err != nil {
 		// Where this request ends, another server may see otherwise.
 		ctx.SetConnectionClose()
@@ -188,8 +190,8 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	up.Close()
 	if a.send != nil {
 		a.send.stop()
-		if errors.Is(a.send.err, ErrBadBody) || errors.Is(a.send.err, ErrClientGone) {
-			return nil, false, a.send.err
+		if errors.Is(up.readErr, net.ErrClosed) && a.send.err != nil {
+			return nil, false, a.send.err // it has closed the connection
 		}
 	}
 	switch {

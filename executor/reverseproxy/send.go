@@ -105,6 +105,18 @@ func (s *sender) bodyRead() {
 	}
 }
 
+// settled reports whether the body was sent whole. The upstream may answer
+// before the last write has returned here, which is worth a moment.
+func (s *sender) settled() bool {
+	if closed(s.read) && !closed(s.done) {
+		select {
+		case <-s.done:
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return closed(s.done) && s.err == nil
+}
+
 // stop ends run and waits for it. The body may be left half read; the read
 // deadline then stays in the past, so that the server closes the connection
 // instead of waiting for the rest.
@@ -128,12 +140,12 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// readWhole reads a chunked body into memory.
-func readWhole(ctx *fasthttp.RequestCtx) ([]byte, error) {
+// readWhole reads a chunked body of up to limit bytes into memory.
+func readWhole(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 	body := ctx.RequestBodyStream()
-	b, err := io.ReadAll(io.LimitReader(body, maxBuffered+1))
-	if len(b) > maxBuffered {
-		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, maxBuffered)
+	b, err := io.ReadAll(io.LimitReader(body, int64(limit)+1))
+	if len(b) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, limit)
 	}
 	if err == nil {
 		err = endOfChunks(ctx.Conn(), body)

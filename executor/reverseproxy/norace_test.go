@@ -1,0 +1,5 @@
+//go:build !race
+
+package reverseproxy
+
+const raceEnabled = false
