@@ -84,10 +84,7 @@ func (c Claims) allows(namespace, name string) (bool, error) {
 		}
 	}
 	// A malformed pattern matches nothing: in audience it narrows, never opens.
-	matches := func(pattern string) bool {
-		r := iam.Resource(pattern)
-		return r.Valid() && r.Matches(namespace, name)
-	}
+	matches := func(pattern string) bool { return iam.Resource(pattern).Matches(namespace, name) }
 	return slices.ContainsFunc(permissions, matches) &&
 		(len(audience) == 0 || slices.ContainsFunc(audience, matches)), nil
 }

@@ -92,7 +92,7 @@ func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
 // name already, and says a timeout plainly.
 func reason(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no complete answer within %s", fetchTimeout)
+		return errors.New("no complete answer in time")
 	}
 	if e := (*url.Error)(nil); errors.As(err, &e) {
 		return e.Err

@@ -299,7 +299,11 @@ func (r *Remote) update(ctx context.Context) error {
 	case errors.Is(ctx.Err(), context.Canceled): // shutting down
 	case err != nil && err.Error() != r.lastFailure:
 		r.lastFailure = err.Error()
-		r.logf("cannot fetch the issuer's keys (any fetched before stay in use): %v", err)
+		kept := ""
+		if r.Ready() {
+			kept = " (those fetched before stay in use)"
+		}
+		r.logf("cannot fetch the issuer's keys%s: %v", kept, err)
 	case err == nil && (r.lastFailure != "" || !r.fetched):
 		r.lastFailure, r.fetched = "", true
 		r.logf("fetched %d keys of issuer %s", len(keys), issuer)

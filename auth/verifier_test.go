@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/auth/jwks"
+)
+
+// cached reports whether v holds a verdict on token.
+func cached(v *Verifier, token string) bool {
+	_, ok := v.verdicts.GetIfPresent(sha256.Sum256([]byte(token)))
+	return ok
+}
+
+func TestVerdictsExpire(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64
+	v := newVerifier(t, func(c *Config) {
+		c.Now = func() time.Time { return now.Add(time.Duration(offset.Load())) }
+	})
+	token := mint("ES256", withClaim("exp", now.Unix()+10), nil)
+	header := []byte("Bearer " + token)
+	require.NoError(t, v.Verify(t.Context(), header))
+	require.True(t, cached(v, token))
+	offset.Store(int64(11*time.Second - 1)) // the last moment of the leeway
+	require.NoError(t, v.Verify(t.Context(), header))
+	offset.Store(int64(11 * time.Second))
+	require.EqualError(t, v.Verify(t.Context(), header), expired)
+
+	// A token that came too early is not remembered as refused.
+	offset.Store(0)
+	early := mint("ES256", withClaim("nbf", now.Unix()+60), nil)
+	require.EqualError(t, v.Verify(t.Context(), []byte("Bearer "+early)), tooEarly)
+	require.False(t, cached(v, early))
+	offset.Store(int64(time.Minute))
+	require.NoError(t, v.Verify(t.Context(), []byte("Bearer "+early)))
+}
+
+func TestVerdictsAreOfOneFunction(t *testing.T) {
+	t.Parallel()
+	token := mint("ES256", goodClaims(), nil)
+	env := newVerifier(t, nil)
+	other := newVerifier(t, func(c *Config) { c.Name = "other" })
+	for range 2 {
+		require.NoError(t, env.Verify(t.Context(), []byte("Bearer "+token)))
+		require.ErrorIs(t, other.Verify(t.Context(), []byte("Bearer "+token)), ErrForbidden)
+		require.True(t, cached(other, token))
+	}
+}
+
+func TestRefusedTokensAreNotCached(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, func(c *Config) { c.CacheSize = 100 })
+	good := mint("ES256", goodClaims(), nil)
+	require.NoError(t, v.Verify(t.Context(), []byte("Bearer "+good)))
+	unknown := strings.Split(mint("ES256", goodClaims(), map[string]any{"kid": "other"}), ".")
+	bad := good[:len(good)-4]
+	for i := range 1000 {
+		require.Error(t, v.Verify(t.Context(), fmt.Appendf(nil, "Bearer %s%04d", bad, i)))
+		require.Error(t, v.Verify(t.Context(), fmt.Appendf(nil, "Bearer %s.%s.%04d", unknown[0], unknown[1], i)))
+	}
+	v.verdicts.CleanUp()
+	require.True(t, cached(v, good))
+	require.Equal(t, 1, v.verdicts.EstimatedSize())
+}
+
+func TestVerdictsAreBounded(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, func(c *Config) { c.CacheSize = 10 })
+	for i := range 200 {
+		token := mint("ES256", withClaim("jti", i), nil)
+		require.NoError(t, v.Verify(t.Context(), []byte("Bearer "+token)))
+	}
+	v.verdicts.CleanUp()
+	require.LessOrEqual(t, v.verdicts.EstimatedSize(), 10)
+}
+
+// What a verifier decides may depend on nothing but the token, however many
+// callers share it.
+func TestConcurrentCallers(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, func(c *Config) { c.CacheSize = 16 })
+	headers := make([][]byte, 60)
+	for i := range headers {
+		claims := withClaim("jti", i)
+		if i%3 == 1 {
+			claims["function"] = map[string]any{"permissions": []string{"dev:*"}}
+		}
+		token := mint("ES256", claims, nil)
+		if i%3 == 2 {
+			token = token[:len(token)-8] + "AAAAAAAA"
+		}
+		headers[i] = []byte("Bearer " + token)
+	}
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for i, h := range headers {
+				err := v.Verify(t.Context(), h)
+				if want := []int{200, 403, 401}[i%3]; Status(err) != want {
+					t.Errorf("token %d: %v, want %d", i, err, want)
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
+// published is an issuer's documents without a network.
+type published struct {
+	mu   sync.Mutex
+	name string
+	keys []map[string]any
+}
+
+func (p *published) RoundTrip(req *http.Request) (*http.Response, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	body := marshal(map[string]any{"keys": p.keys})
+	if !strings.HasSuffix(req.URL.Path, "/keys") {
+		body = marshal(map[string]string{"issuer": p.name, "jwks_uri": "https://gateway/keys"})
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+}
+
+func TestVerdictsDieWithTheirKey(t *testing.T) {
+	t.Parallel()
+	key := func(kid string) map[string]any {
+		k := publicJWK(signers()[kid].Public())
+		k["kid"] = kid
+		return k
+	}
+	mint("ES256", goodClaims(), nil) // make the keys outside of the bubble
+	synctest.Test(t, func(t *testing.T) {
+		p := &published{name: issuer, keys: []map[string]any{key("ES256")}}
+		keys, err := jwks.NewRemote(jwks.Config{Authority: "https://gateway", Client: &http.Client{Transport: p}, Refresh: time.Minute})
+		require.NoError(t, err)
+		v := newVerifier(t, func(c *Config) { c.Keys = keys })
+		stopped := make(chan struct{})
+		go func() { keys.Run(t.Context()); close(stopped) }()
+		t.Cleanup(func() { <-stopped })
+
+		old, fresh := mint("ES256", goodClaims(), nil), mint("ES384", goodClaims(), nil)
+		verify := func(token string) error { return v.Verify(t.Context(), []byte("Bearer "+token)) }
+		change := func(f func()) {
+			p.mu.Lock()
+			f()
+			p.mu.Unlock()
+			time.Sleep(2 * time.Minute) // two background fetches
+		}
+		require.NoError(t, verify(old))
+		require.EqualError(t, verify(fresh), unknownKid)
+
+		change(func() { p.keys = append(p.keys, key("ES384")) })
+		require.NoError(t, verify(old))
+		require.NoError(t, verify(fresh))
+
+		change(func() { p.keys = p.keys[1:] })
+		require.True(t, cached(v, old))
+		require.EqualError(t, verify(old), unknownKid)
+		require.NoError(t, verify(fresh))
+
+		change(func() { p.keys = []map[string]any{key("ES256")} })
+		require.NoError(t, verify(old))
+		require.EqualError(t, verify(fresh), unknownKid)
+
+		// The issuer's new name: tokens of the old one are another issuer's.
+		change(func() { p.name = "https://renamed" })
+		require.EqualError(t, verify(old), wrongIss)
+
+		change(func() { p.name, p.keys = issuer, []map[string]any{} })
+		require.ErrorIs(t, verify(old), ErrUnavailable)
+	})
+}
+
+// Requests reuse their buffers: what was kept of one would become another's.
+func TestVerifyKeepsNoBytes(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, nil)
+	token := mint("ES256", goodClaims(), nil)
+	buffer := []byte("Bearer " + token)
+	require.NoError(t, v.Verify(t.Context(), buffer))
+	clear(buffer)
+	require.NoError(t, v.Verify(t.Context(), []byte("Bearer "+token)))
+	require.ErrorIs(t, v.Verify(t.Context(), buffer), ErrNoBearer)
+}
+
+func TestHitDoesNotAllocate(t *testing.T) {
+	v := newVerifier(t, nil)
+	header := []byte("Bearer " + mint("ES256", goodClaims(), nil))
+	require.NoError(t, v.Verify(t.Context(), header))
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = v.Verify(t.Context(), header) }))
+}
