@@ -69,9 +69,15 @@ func removeStale(path string) error {
 	return nil
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. It waits a shortage out: to fasthttp every
+// error of Accept is the end, so whoever opens connections until the
+// descriptors run out would end the server, and every call with it.
 func (l *Listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()
+	for pause := 5 * time.Millisecond; isShortage(err); pause = min(2*pause, time.Second) {
+		time.Sleep(pause)
+		inner, err = l.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +86,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	return c, nil
+}
+
+// isShortage reports whether err is over once others give something back.
+func isShortage(err error) bool {
+	for _, shortage := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, shortage) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *Listener) forget(c *Client) {

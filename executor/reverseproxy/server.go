@@ -9,12 +9,22 @@ import (
 // NewServer returns a server set up as an exact hop needs it: bodies are
 // streams, and requests and answers pass through as they came. It serves the
 // connections of a [Listener] and nothing else; the caller adds time limits.
-// Answers that have no Date get one (RFC 9110, section 6.6.1).
+// Requests whose end is uncertain never reach handler: they are answered with
+// 400 and the connection closed. Answers that have no Date get one (RFC 9110,
+// section 6.6.1).
 func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			ctx.Conn().(*Client).lingerFor(ctx.Request.Header.ContentLength())
-			handler(ctx)
+			// fasthttp lets some of it pass, and takes what follows for the next
+			// request: with nobody's checks behind it, if a proxy before us took
+			// it for the body.
+			if _, err := checkFraming(&ctx.Request.Header); err != nil {
+				ctx.Error(err.Error()+"\n", fasthttp.StatusBadRequest)
+				ctx.SetConnectionClose()
+			} else {
+				handler(ctx)
+			}
 			addDate(&ctx.Response.Header)
 		},
 		ConnState: connState,
