@@ -22,7 +22,7 @@ type Gateway struct {
 	MetricsAddress string
 
 	ReadTimeout     time.Duration // read_timeout, 60s: reading one request
-	WriteTimeout    time.Duration // write_timeout, 60s: draining at shutdown
+	WriteTimeout    time.Duration // write_timeout, 60s: one write to a client, and draining at shutdown
 	UpstreamTimeout time.Duration // upstream_timeout, 60s: one function call
 
 	// SystemIssuer is our own issuer URL, without a trailing slash
@@ -80,6 +80,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
 		Debug:             e.boolean(false, "debug"),
+	}
+	if c.WriteTimeout == 0 {
+		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
 	}
 	_, _, given := e.lookup("iam_dir")
 	c.IAMDir = e.str(filepath.Join(c.DataDir, "iam"), "iam_dir")

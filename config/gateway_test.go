@@ -72,6 +72,7 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
+		{"no time to write", []string{"write_timeout=0"}, `write_timeout="0"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

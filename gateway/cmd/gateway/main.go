@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/gateway/quickstart"
 	"github.com/gatehound/gatehound/watchdog"
 )
@@ -36,6 +37,7 @@ func root() *cobra.Command {
 		Short: "The gatehound API gateway: functions, and tokens to call them with",
 		Long: "The gatehound API gateway: functions, and tokens to call them with. Without a\n" +
 			"subcommand it serves as its environment says; `gateway up` is for a first try.\n\n" + environmentHelp,
+		Version:       version(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -46,6 +48,11 @@ func root() *cobra.Command {
 	c.CompletionOptions.DisableDefaultCmd = true
 	c.AddCommand(up(), idToken())
 	return c
+}
+
+func version() string {
+	release, revision := config.Version()
+	return release + " (" + revision + ")"
 }
 
 const environmentHelp = `Environment (durations as in 30s, or whole seconds):
