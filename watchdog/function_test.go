@@ -37,12 +37,12 @@ func testFunction(address string) {
 		time.Sleep(500 * time.Millisecond)
 		io.WriteString(w, "finished")
 	})
-	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) })
+	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
 	mux.HandleFunc("/log", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println("to stdout")
 		fmt.Fprintln(os.Stderr, strings.Repeat("x", 25))
 	})
-	mux.HandleFunc("/notready", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "not yet", 418) })
+	mux.HandleFunc("/notready", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "not yet", http.StatusTeapot) })
 	mux.HandleFunc("/pid", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
