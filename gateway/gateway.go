@@ -85,7 +85,7 @@ func New(c Config) *Gateway {
 // which they have DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	failed := make(chan error, 1)
-	go func() { failed <- g.server.Serve(l) }()
+	go func() { failed <- g.server.Serve(&listener{Listener: l, log: g.config.Log}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
