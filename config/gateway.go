@@ -22,7 +22,7 @@ type Gateway struct {
 	MetricsAddress string
 
 	ReadTimeout     time.Duration // read_timeout, 60s: reading one request
-	WriteTimeout    time.Duration // write_timeout, 60s: draining at shutdown
+	WriteTimeout    time.Duration // write_timeout, 60s: one write to a client, and draining at shutdown
 	UpstreamTimeout time.Duration // upstream_timeout, 60s: one function call
 
 	// SystemIssuer is our own issuer URL, without a trailing slash

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -66,4 +68,22 @@ func TestShortageOfDescriptors(t *testing.T) {
 	defer res.Body.Close()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	client.CloseIdleConnections()
+}
+
+// TestClientThatDoesNotRead: requests without end and never a look at the
+// answers must not hold a connection for ever.
+func TestClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	l := listenTCP(t)
+	serve(t, l, Config{WriteTimeout: 200 * time.Millisecond})
+	client, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer client.Close()
+
+	require.NoError(t, client.SetDeadline(time.Now().Add(20*time.Second)))
+	requests := strings.Repeat("GET /.well-known/openid-configuration HTTP/1.1\r\nHost: h\r\n\r\n", 100)
+	for err == nil {
+		_, err = io.WriteString(client, requests)
+	}
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the gateway never closed the connection")
 }

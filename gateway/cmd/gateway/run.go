@@ -99,6 +99,7 @@ func run(environ []string, dev *development) error {
 		DefaultNamespace: settings.FunctionNamespace,
 		Documents:        documents,
 		ReadTimeout:      settings.ReadTimeout,
+		WriteTimeout:     settings.WriteTimeout,
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
 		Log:              log,
@@ -221,7 +222,7 @@ func serveMetrics(address string, handler http.Handler) (stop func(), err error)
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	return func() { _ = server.Close() }, nil
 }
