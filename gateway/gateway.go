@@ -124,6 +124,11 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 		plain(ctx, http.StatusBadRequest, "the request target must be a path that begins with /")
 		return
 	}
+	if endUnknown(&ctx.Request.Header) {
+		ctx.SetConnectionClose()
+		plain(ctx, http.StatusBadRequest, "Transfer-Encoding must be chunked")
+		return
+	}
 	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
 		g.invoke(ctx, after, rest)
 	} else {
@@ -152,6 +157,22 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 		return target[:i], target[i:], true
 	}
 	return target, nil, true
+}
+
+// endUnknown reports a Transfer-Encoding other than chunked (RFC 9112 §6.3).
+// fasthttp takes "identity" for no body at all: what a proxy before us takes
+// for the body would be the next request, with nobody's checks behind it.
+func endUnknown(h *fasthttp.RequestHeader) bool {
+	if h.ContentLength() == -1 { // chunked
+		return false
+	}
+	for line := range bytes.Lines(h.RawHeaders()) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Transfer-Encoding")) {
+			return true
+		}
+	}
+	return false
 }
 
 // dispatch finds the route for everything but function calls, and guards it.

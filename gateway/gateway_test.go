@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"encoding/base64"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,4 +126,26 @@ func TestReadCredentials(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, userFile), []byte("a:b\n"), 0o600))
 	_, err = ReadCredentials(dir, true)
 	require.ErrorContains(t, err, "without a colon")
+}
+
+// TestRequestSmuggling: a body that only some servers see must not become a
+// second request, whatever answers the first.
+func TestRequestSmuggling(t *testing.T) {
+	t.Parallel()
+	l := listenTCP(t)
+	serve(t, l, Config{})
+	for _, target := range []string{"POST /healthz", "GET /healthz", "POST /oauth/token", "GET /function/BAD", "GET /system/info"} {
+		for _, encoding := range []string{"identity", "IDENTITY", "gzip", "chunked, identity"} {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+			_, err = io.WriteString(conn, target+" HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "+encoding+"\r\n\r\n"+
+				"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			require.NoError(t, err)
+			answers, _ := io.ReadAll(conn) // until the gateway closes it
+			require.Equal(t, 1, strings.Count(string(answers), "HTTP/1.1 "), "%s, %s: %s", target, encoding, answers)
+			require.Contains(t, string(answers), "HTTP/1.1 400 ", "%s, %s", target, encoding)
+		}
+	}
 }
