@@ -79,6 +79,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 		StackFile:         e.str("", "stack_file"),
 		Debug:             e.boolean(false, "debug"),
 	}
+	if c.WriteTimeout == 0 {
+		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
+	}
 	c.IAMDir = e.str(filepath.Join(c.DataDir, "iam"), "iam_dir")
 	_, _, given := e.lookup("issuer_key_path")
 	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "issuer.key"), "issuer_key_path")

@@ -70,6 +70,7 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"no scheme", []string{"system_issuer=u:secret@a:8081"}, `"[hidden]@a:8081"`},
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
+		{"no time to write", []string{"write_timeout=0"}, `write_timeout="0"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,20 +2,22 @@ package config
 
 import "runtime/debug"
 
-// Version returns the version of this module that the binary was built from:
-// a release such as "v1.2.0", the git commit of a local build, or "dev".
-func Version() string {
+// Version returns what the Go tool recorded in the binary: the module's
+// version, such as "v1.2.0", or "dev" for a local build; and the git commit,
+// or "unknown".
+func Version() (version, revision string) {
+	version, revision = "dev", "unknown"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "dev"
+		return version, revision
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
+		version = v
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			return s.Value
+			revision = s.Value
 		}
 	}
-	return "dev"
+	return version, revision
 }

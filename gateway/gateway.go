@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -64,29 +64,16 @@ type Gateway struct {
 func New(c Config) *Gateway {
 	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
 	g.routes = g.table()
-	g.server = &fasthttp.Server{
-		Handler:            g.serve,
-		Logger:             serverLog{c.Log},
-		ReadTimeout:        c.ReadTimeout,
-		IdleTimeout:        3 * time.Minute,
-		ReadBufferSize:     32 << 10, // a request line with a token in it, and headers
-		CloseOnShutdown:    true,
-		MaxRequestBodySize: 64 << 10, // of what is read ahead; bodies are streamed
-
-		StreamRequestBody:             true,
-		DisablePreParseMultipartForm:  true,
-		DisableHeaderNamesNormalizing: true,
-		NoDefaultServerHeader:         true,
-		NoDefaultContentType:          true,
-		NoDefaultDate:                 true,
-		SecureErrorLogMessage:         true,
-	}
+	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
+	g.server.ReadTimeout = c.ReadTimeout
+	g.server.IdleTimeout = 3 * time.Minute
 	return g
 }
 
 // Serve answers on l until ctx ends and the calls then running are done, for
 // which they have DrainTimeout.
-func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
+	defer l.Abort()
 	failed := make(chan error, 1)
 	go func() {
 		failed <- g.server.Serve(&listener{Listener: l, writeTimeout: g.config.WriteTimeout, log: g.config.Log})
@@ -98,7 +85,11 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	}
 	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
 	defer cancel()
-	if err := g.server.ShutdownWithContext(drain); err != nil {
+	err := g.server.ShutdownWithContext(drain)
+	if err == nil {
+		err = l.Wait(drain) // for upgraded connections
+	}
+	if err != nil {
 		g.config.Log.Warn().Msgf("calls were still running after %s, and are cut off", g.config.DrainTimeout)
 	}
 	return nil

@@ -146,10 +146,11 @@ func readBody(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 }
 
 func (g *Gateway) info(ctx *fasthttp.RequestCtx, _ string) {
+	release, revision := config.Version()
 	answerJSON(ctx, http.StatusOK, types.ProviderInfo{
 		Name:          "gatehound",
 		Orchestration: "processes",
-		Version:       &types.VersionInfo{Release: config.Version()},
+		Version:       &types.VersionInfo{Release: release, SHA: revision},
 	})
 }
 

@@ -101,6 +101,12 @@ func TestCallHeaders(t *testing.T) {
 	} {
 		require.Contains(t, a.body, line+"\n")
 	}
+	// Whoever answers, there is one Date.
+	for _, path := range []string{"/function/env", "/function/hello", "/function/nope", "/healthz", "/function/env/_/health"} {
+		require.Len(t, get(t, g.url+path).header.Values("Date"), 1, path)
+	}
+	require.Len(t, get(t, g.url+"/function/hello", "Authorization: Bearer "+g.functionToken(t)).header.Values("Date"), 1)
+
 	// The gateway's own settings are not the functions'.
 	require.NotContains(t, a.body, "data_dir")
 	require.NotContains(t, a.body, "basic-auth")

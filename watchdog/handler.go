@@ -13,6 +13,7 @@ import (
 
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/executor"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Who made an error, as queue workers and faas-cli want to know it.
@@ -33,11 +34,7 @@ const slotGrace = 10 * time.Millisecond
 // Paths are compared in one form, the raw request target's. Whatever is not
 // exactly a health check, such as /%5f/health or //_/health, needs a token.
 func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
-	r := &request{watchdog: w, start: time.Now(), conn: ctx.Conn().(*conn)}
-	// More of a body than fasthttp reads before it closes the connection.
-	if n := ctx.Request.Header.ContentLength(); n == -1 || n > 256<<10 {
-		r.conn.mayLinger(true)
-	}
+	r := &request{watchdog: w, start: time.Now(), client: ctx.Conn().(*reverseproxy.Client)}
 	defer r.finish(ctx)
 	defer w.recover(ctx)
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/gatehound/gatehound/config"
@@ -31,7 +30,8 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "fwatchdog: unexpected argument %q; settings are environment variables\n", flags.Arg(0))
 		return 2
 	case *version:
-		fmt.Fprintln(stdout, versionLine())
+		release, revision := config.Version()
+		fmt.Fprintf(stdout, "Version: %s\tSHA: %s\n", release, revision)
 		return 0
 	case *healthcheck:
 		if _, err := os.Stat(lockPath("")); err != nil {
@@ -72,20 +72,4 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
-}
-
-// versionLine names the build by what the Go tool recorded in it.
-func versionLine() string {
-	version, revision := "dev", "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" && info.Main.Version != "(devel)" {
-			version = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = s.Value
-			}
-		}
-	}
-	return fmt.Sprintf("Version: %s\tSHA: %s", version, revision)
 }

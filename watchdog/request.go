@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // request is what is kept of a request until its response is out, which for a
 // stream is long after the handler has returned.
 type request struct {
 	watchdog *Watchdog
-	conn     *conn
+	client   *reverseproxy.Client
 	start    time.Time
 	counted  bool // false for health checks
 	slot     bool // holds one of max_inflight
@@ -51,7 +53,7 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	}
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
 	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
-	r.conn.onDone(r.done)
+	r.client.OnDone(r.done)
 }
 
 // done is called once, when the response is out or the connection is gone.

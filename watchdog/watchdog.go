@@ -25,6 +25,7 @@ import (
 	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/executor"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Config is what a watchdog needs.
@@ -159,7 +160,7 @@ var errClosed = errors.New("ended at once, without waiting for requests")
 // one of the start, or says why the function or the server ended by itself.
 func (w *Watchdog) Run(ctx context.Context) error {
 	s := w.settings
-	listener, err := listen(s.Network, s.Address, s.WriteTimeout)
+	listener, err := reverseproxy.Listen(s.Network, s.Address, s.WriteTimeout)
 	if err != nil {
 		return err
 	}
@@ -187,7 +188,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		functionErr = w.function.Run(life)
 		close(functionEnded)
 	}()
-	server := w.newServer()
+	server := reverseproxy.NewServer(w.serve, w.log)
+	server.ReadTimeout = s.ReadTimeout
+	server.IdleTimeout = max(s.ReadTimeout, time.Minute)
 	serverEnded := make(chan error, 1)
 	go func() { serverEnded <- server.Serve(listener) }()
 	w.log.Printf("Serving mode %s on %s, function: %q, timeouts: read %s, write %s, exec %s, health %s",
@@ -211,7 +214,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	case <-w.closed:
 	}
 	listener.Close()
-	listener.abort() // what did not drain in time
+	listener.Abort() // what did not drain in time
 	endLife()
 	select {
 	case <-functionEnded:
@@ -229,7 +232,7 @@ func (w *Watchdog) Close() { w.closeOnce.Do(func() { close(w.closed) }) }
 
 // drain closes the listener and waits for the requests that are under way, for
 // at most limit.
-func (w *Watchdog) drain(server *fasthttp.Server, listener *listener, limit time.Duration) {
+func (w *Watchdog) drain(server *fasthttp.Server, listener *reverseproxy.Listener, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	go func() {
@@ -241,38 +244,10 @@ func (w *Watchdog) drain(server *fasthttp.Server, listener *listener, limit time
 	}()
 	err := server.ShutdownWithContext(ctx)
 	if err == nil {
-		err = listener.wait(ctx) // for hijacked connections
+		err = listener.Wait(ctx) // for hijacked connections
 	}
 	if err != nil {
 		w.log.Printf("Requests that still run are cut off after %s", limit)
-	}
-}
-
-func (w *Watchdog) newServer() *fasthttp.Server {
-	return &fasthttp.Server{
-		Handler:   w.serve,
-		ConnState: connState,
-		Logger:    w.log,
-
-		// One header block must fit: tokens with many claims, and cookies.
-		ReadBufferSize: 64 << 10,
-		ReadTimeout:    w.settings.ReadTimeout,
-		// No WriteTimeout: fasthttp would make it one deadline over a whole
-		// response and so cut streams. The listener's connections bound each
-		// write instead, which stops clients that do not read just as well.
-		IdleTimeout:     max(w.settings.ReadTimeout, time.Minute),
-		CloseOnShutdown: true,
-
-		// Bodies are streams, and requests pass through as they came.
-		StreamRequestBody:             true,
-		DisablePreParseMultipartForm:  true,
-		DisableHeaderNamesNormalizing: true,
-		NoDefaultServerHeader:         true,
-		NoDefaultContentType:          true,
-		NoDefaultDate:                 w.settings.Mode == config.HTTP, // the function's counts
-		MaxRequestBodySize:            1 << 30,                        // of no effect on streams
-		// Header contents, and so tokens, stay out of error messages.
-		SecureErrorLogMessage: true,
 	}
 }
 

@@ -171,7 +171,7 @@ func (a *answer) takeOver(handler func(client net.Conn) error) {
 	a.ctx.Hijack(func(net.Conn) {
 		err := handler(client)
 		a.abort()
-		if tcp, ok := client.(*net.TCPConn); ok && err != nil {
+		if tcp, ok := client.(interface{ SetLinger(int) error }); ok && err != nil {
 			tcp.SetLinger(0) // a response until close, cut short, must not end well
 			return
 		}

@@ -134,6 +134,16 @@ func (h *hop) err(t testing.TB) error {
 	}
 }
 
+// lastErr returns an error of Forward's that nobody has looked at, if any.
+func (h *hop) lastErr() error {
+	select {
+	case err := <-h.errs:
+		return err
+	default:
+		return nil
+	}
+}
+
 // rawUpstream accepts connections and hands each to serve.
 func rawUpstream(t testing.TB, network string, serve func(c net.Conn, br *bufio.Reader)) string {
 	t.Helper()

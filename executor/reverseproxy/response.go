@@ -43,11 +43,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
 			}
 		case nominated(connection, name), contains(own, name):
 		case is(name, "date"):
-			// Add drops Date. Announcing a trailer of that name and taking
-			// that back makes it an ordinary field.
-			dst.AddTrailer("Date")
-			dst.AddBytesV("Date", value)
-			dst.SetTrailer("")
+			setDate(dst, value)
 		default:
 			dst.AddBytesKV(name, value)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/gateway/quickstart"
 	"github.com/gatehound/gatehound/watchdog"
 )
@@ -35,6 +36,7 @@ func root() *cobra.Command {
 		Use:           "gateway",
 		Short:         "The gatehound API gateway: functions, and tokens to call them with",
 		Long:          "Without a subcommand the gateway serves as its environment says.\n\n" + environmentHelp,
+		Version:       version(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -45,6 +47,11 @@ func root() *cobra.Command {
 	c.CompletionOptions.DisableDefaultCmd = true
 	c.AddCommand(up(), idToken())
 	return c
+}
+
+func version() string {
+	release, revision := config.Version()
+	return release + " (" + revision + ")"
 }
 
 const environmentHelp = `Environment (durations as in 30s, or whole seconds):

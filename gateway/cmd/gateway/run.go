@@ -20,6 +20,7 @@ import (
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
@@ -47,9 +48,9 @@ func run(environ []string, dev *development) error {
 		return err
 	}
 	defer unlock()
-	listener, err := listen(settings.Address, "port")
+	listener, err := reverseproxy.Listen("tcp", settings.Address, settings.WriteTimeout)
 	if err != nil {
-		return err
+		return listenError(err, settings.Address, "port")
 	}
 	defer listener.Close()
 	self := "http://" + listener.Addr().String()
@@ -204,23 +205,21 @@ func (f *functions) announce(ctx context.Context, dev *development, settings con
 	}
 }
 
-func listen(address, variable string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+// listenError says which variable to change.
+func listenError(err error, address, variable string) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is taken by another program: set %s to a free port", address, variable)
-	} else if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s (%s): %w", address, variable, err)
+		return fmt.Errorf("%s is taken by another program: set %s to a free port", address, variable)
 	}
-	return l, nil
+	return fmt.Errorf("%w: set %s to another port", err, variable)
 }
 
 func serveMetrics(address string, handler http.Handler) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
-	l, err := listen(address, "metrics_port")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, listenError(err, address, "metrics_port")
 	}
 	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()

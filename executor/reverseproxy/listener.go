@@ -1,4 +1,4 @@
-package watchdog
+package reverseproxy
 
 import (
 	"context"
@@ -15,19 +15,21 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// listener makes the connections that the server needs: they know when a
-// response is done, bound each write, and none escapes the shutdown.
-type listener struct {
+// Listener makes connections that know when a response is done, bound each
+// write, let an early answer reach its client, and do not escape the shutdown.
+type Listener struct {
 	net.Listener
 	writeTimeout time.Duration
 	mu           sync.Mutex
-	conns        map[*conn]struct{}
+	conns        map[*Client]struct{}
 	idle         chan struct{} // closed when no connection is left; nil = nobody waits
 }
 
-// listen listens on a TCP address or a Unix socket. A socket file that nobody
-// answers on is left over and replaced, any other file is an error.
-func listen(network, address string, writeTimeout time.Duration) (*listener, error) {
+// Listen listens on a TCP address or a Unix socket. A socket file that nobody
+// answers on is left over and replaced, any other file is an error. A write to
+// a client may take writeTimeout; one deadline over a whole response, which is
+// fasthttp's way, would cut streams.
+func Listen(network, address string, writeTimeout time.Duration) (*Listener, error) {
 	if network == "unix" {
 		if err := removeStale(address); err != nil {
 			return nil, err
@@ -43,7 +45,7 @@ func listen(network, address string, writeTimeout time.Duration) (*listener, err
 			return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 		}
 	}
-	return &listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*conn]struct{}{}}, nil
+	return &Listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*Client]struct{}{}}, nil
 }
 
 func removeStale(path string) error {
@@ -68,19 +70,19 @@ func removeStale(path string) error {
 }
 
 // Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, listener: l}
+	c := &Client{Conn: inner, listener: l}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
 	return c, nil
 }
 
-func (l *listener) forget(c *conn) {
+func (l *Listener) forget(c *Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
@@ -90,8 +92,9 @@ func (l *listener) forget(c *conn) {
 	}
 }
 
-// wait waits until no connection is open, hijacked ones included.
-func (l *listener) wait(ctx context.Context) error {
+// Wait waits until no connection is open, hijacked ones included, which a
+// server's own shutdown leaves out.
+func (l *Listener) Wait(ctx context.Context) error {
 	idle := make(chan struct{})
 	l.mu.Lock()
 	if len(l.conns) == 0 {
@@ -108,8 +111,8 @@ func (l *listener) wait(ctx context.Context) error {
 	}
 }
 
-// abort closes every connection.
-func (l *listener) abort() {
+// Abort closes every connection.
+func (l *Listener) Abort() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
@@ -117,10 +120,10 @@ func (l *listener) abort() {
 	}
 }
 
-// conn is a client's connection.
-type conn struct {
+// Client is a connection that a Listener has made.
+type Client struct {
 	net.Conn
-	listener *listener
+	listener *Listener
 
 	mu     sync.Mutex
 	linger bool   // the client may still be sending when we close
@@ -128,21 +131,23 @@ type conn struct {
 	closed bool
 }
 
-// onDone has f called when the response under way is out, or the connection
+// OnDone has f called when the response under way is out, or the connection
 // closed.
-func (c *conn) onDone(f func()) {
+func (c *Client) OnDone(f func()) {
 	c.mu.Lock()
 	c.done = f
 	c.mu.Unlock()
 }
 
-func (c *conn) mayLinger(yes bool) {
+// lingerFor notes whether the client may still be sending when the response is
+// out: more of a body than fasthttp reads before it closes the connection.
+func (c *Client) lingerFor(contentLength int) {
 	c.mu.Lock()
-	c.linger = yes
+	c.linger = contentLength == -1 || contentLength > 256<<10
 	c.mu.Unlock()
 }
 
-func (c *conn) responseDone() {
+func (c *Client) responseDone() {
 	c.mu.Lock()
 	f := c.done
 	c.done = nil
@@ -155,14 +160,14 @@ func (c *conn) responseDone() {
 // connState is told by the server what becomes of its connections.
 func connState(nc net.Conn, state fasthttp.ConnState) {
 	if state == fasthttp.StateIdle {
-		c := nc.(*conn)
-		c.mayLinger(false)
+		c := nc.(*Client)
+		c.lingerFor(0)
 		c.responseDone()
 	}
 }
 
 // Write implements net.Conn. The time limit is one write's, not a response's.
-func (c *conn) Write(p []byte) (int, error) {
+func (c *Client) Write(p []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.listener.writeTimeout)); err != nil {
 		return 0, err
 	}
@@ -172,7 +177,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // Close implements net.Conn. Closing while the client still sends makes the
 // kernel answer with a reset, which can destroy the response on its way: a 401
 // to a large upload. So the rest is read for a moment first.
-func (c *conn) Close() error {
+func (c *Client) Close() error {
 	c.mu.Lock()
 	again, linger := c.closed, c.linger
 	c.closed = true
@@ -181,14 +186,13 @@ func (c *conn) Close() error {
 		return net.ErrClosed
 	}
 	c.responseDone()
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !linger || !ok {
+	if !linger {
 		c.listener.forget(c)
 		return c.Conn.Close()
 	}
 	go func() {
-		if half.CloseWrite() == nil {
-			c.Conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		if c.CloseWrite() == nil {
+			c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
 			io.Copy(io.Discard, c.Conn)
 		}
 		c.listener.forget(c)
@@ -197,9 +201,25 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// CloseWrite tells the client that nothing more comes.
+func (c *Client) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SetLinger is [net.TCPConn.SetLinger]: with 0, Close resets the connection.
+func (c *Client) SetLinger(seconds int) error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
+}
+
 // SyscallConn implements syscall.Conn, for who watches whether the client is
 // still there.
-func (c *conn) SyscallConn() (syscall.RawConn, error) {
+func (c *Client) SyscallConn() (syscall.RawConn, error) {
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return nil, errors.ErrUnsupported

@@ -1,0 +1,54 @@
+package reverseproxy
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// NewServer returns a server set up as an exact hop needs it: bodies are
+// streams, and requests and answers pass through as they came. It serves the
+// connections of a [Listener] and nothing else; the caller adds time limits.
+// Answers that have no Date get one (RFC 9110, section 6.6.1).
+func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.Conn().(*Client).lingerFor(ctx.Request.Header.ContentLength())
+			handler(ctx)
+			addDate(&ctx.Response.Header)
+		},
+		ConnState: connState,
+		Logger:    log,
+		// One header block must fit: tokens with many claims, and cookies.
+		ReadBufferSize:  64 << 10,
+		CloseOnShutdown: true,
+
+		StreamRequestBody:             true,
+		DisablePreParseMultipartForm:  true,
+		DisableHeaderNamesNormalizing: true,
+		NoDefaultServerHeader:         true,
+		NoDefaultContentType:          true,
+		NoDefaultDate:                 true,
+		MaxRequestBodySize:            1 << 30, // of no effect on streams
+		// Header contents, and so tokens, stay out of error messages.
+		SecureErrorLogMessage: true,
+	}
+}
+
+// addDate adds a Date unless there is one.
+func addDate(h *fasthttp.ResponseHeader) {
+	for name := range h.All() {
+		if is(name, "date") {
+			return
+		}
+	}
+	setDate(h, fasthttp.AppendHTTPDate(nil, time.Now()))
+}
+
+// setDate sets Date, which Set and Add drop. Announcing a trailer of that name
+// and taking that back makes it an ordinary field.
+func setDate(h *fasthttp.ResponseHeader, value []byte) {
+	h.AddTrailer("Date")
+	h.AddBytesV("Date", value)
+	h.SetTrailer("")
+}
