@@ -40,9 +40,6 @@ type Config struct {
 	Documents map[string][]byte
 	// ReadTimeout bounds reading one request; 0 = no limit.
 	ReadTimeout time.Duration
-	// WriteTimeout bounds each write to a client, so that one that does not
-	// read is cut off; a whole answer may take longer. 0 = no limit.
-	WriteTimeout time.Duration
 	// DrainTimeout bounds how long running calls are waited for at shutdown;
 	// 0 = not at all.
 	DrainTimeout time.Duration
@@ -75,9 +72,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer l.Abort()
 	failed := make(chan error, 1)
-	go func() {
-		failed <- g.server.Serve(&listener{Listener: l, writeTimeout: g.config.WriteTimeout, log: g.config.Log})
-	}()
+	go func() { failed <- g.server.Serve(&listener{Listener: l, log: g.config.Log}) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)

@@ -100,7 +100,6 @@ func run(environ []string, dev *development) error {
 		DefaultNamespace: settings.FunctionNamespace,
 		Documents:        documents,
 		ReadTimeout:      settings.ReadTimeout,
-		WriteTimeout:     settings.WriteTimeout,
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
 		Log:              log,
