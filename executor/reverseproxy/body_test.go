@@ -66,7 +66,7 @@ func TestEchoLargerThanMemoryAllows(t *testing.T) {
 			require.NoError(t, err)
 			req.ContentLength = length
 			resp, err := http.DefaultTransport.RoundTrip(req)
-			require.NoError(t, err)
+			require.NoError(t, err, "hop: %v", h.lastErr())
 			defer resp.Body.Close()
 			var read int64
 			buf := make([]byte, 256<<10)
@@ -231,18 +231,51 @@ func TestEarlyAnswer(t *testing.T) {
 							}
 						}
 					}()
-					resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+					br := bufio.NewReader(c)
+					resp, err := http.ReadResponse(br, nil)
 					require.NoError(t, err)
 					require.Equal(t, 413, resp.StatusCode)
 					require.True(t, resp.Close)
 					b, err := io.ReadAll(resp.Body)
 					require.NoError(t, err)
 					require.Equal(t, "too big", string(b))
+					_, err = br.ReadByte()
+					require.Equal(t, io.EOF, err) // no reset
 					c.Close()
 					<-stop
 				})
 			}
 		}
+	}
+}
+
+// TestEarlyAnswerGivesConnectionBack: when both bodies have come to their ends,
+// the upstream's connection is as good as any.
+func TestEarlyAnswerGivesConnectionBack(t *testing.T) {
+	t.Parallel()
+	up := goUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex()
+		w.(http.Flusher).Flush()
+		io.Copy(w, r.Body)
+	})
+	h := startHop(t, up, hopConfig{})
+	for range 20 {
+		c := h.dial(t)
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+		br := bufio.NewReader(c)
+		resp, err := http.ReadResponse(br, nil)
+		require.NoError(t, err)
+		require.True(t, resp.Close)
+		io.WriteString(c, "1\r\nb\r\n0\r\n\r\n")
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, "ab", string(b))
+		_, err = br.ReadByte()
+		require.Equal(t, io.EOF, err)
+		h.up.mu.Lock()
+		require.Len(t, h.up.idle, 1)
+		require.True(t, h.up.idle[0].probe.quiet())
+		h.up.mu.Unlock()
 	}
 }
 

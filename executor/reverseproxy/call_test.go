@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -407,6 +409,59 @@ func TestUpgrade(t *testing.T) {
 		defer h.up.mu.Unlock()
 		return len(h.up.tunnels) == 0
 	}, "no tunnel to be left")
+}
+
+// TestNoCrossTalk has many clients at once, some of which leave, and looks
+// whether each gets its own answers from the shared connections.
+func TestNoCrossTalk(t *testing.T) {
+	t.Parallel()
+	up := goUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if r.URL.Query().Has("slow") {
+			time.Sleep(watchDelay * 4 / 3)
+		}
+		if r.URL.Query().Has("flush") {
+			w.(http.Flusher).Flush()
+		}
+		fmt.Fprint(w, r.URL.Path, " ", string(b))
+	})
+	h := startHop(t, up, hopConfig{config: Config{MaxIdle: 4}})
+	var wg sync.WaitGroup
+	for client := range 16 {
+		wg.Go(func() {
+			c := h.dial(t)
+			br := bufio.NewReader(c)
+			for i := range 60 {
+				id := fmt.Sprintf("/%d/%d", client, i)
+				query := []string{"", "?flush", "?slow", "?slow&flush"}[(client+i)%4]
+				body := strings.Repeat(id, 1+(i%3)*3000)
+				if i%2 == 0 {
+					fmt.Fprintf(c, "POST %s%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", id, query, len(body), body)
+				} else {
+					fmt.Fprintf(c, "POST %s%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n", id, query, chunk(body))
+				}
+				if (client+i)%7 == 0 {
+					c.Close()
+					c = h.dial(t)
+					br.Reset(c)
+					continue
+				}
+				resp, err := http.ReadResponse(br, nil)
+				if !assert.NoError(t, err) {
+					return
+				}
+				b, err := io.ReadAll(resp.Body)
+				assert.NoError(t, err)
+				if !assert.Equal(t, id+" "+body, string(b)) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for err := h.lastErr(); err != nil; err = h.lastErr() {
+		require.ErrorIs(t, err, ErrClientGone)
+	}
 }
 
 func TestErrorsAreDistinct(t *testing.T) {

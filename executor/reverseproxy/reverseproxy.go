@@ -3,6 +3,13 @@
 // watchdog's http mode and the gateway's function proxy share it. It owns the
 // connections to the upstream and the rules of RFC 9110 and RFC 9112 for
 // intermediaries; it does not choose upstreams, authenticate, log or retry.
+//
+// It does not pass on: interim responses (1xx), CONNECT, upgrades to h2c, all
+// but the last of repeated Content-Type, Content-Encoding and Server lines of a
+// response, and requests whose framing is ambiguous. A client that shuts down
+// its writing side before a slow answer is taken for gone. Per connection to
+// the upstream it holds a read buffer of 64 KiB, the most a response header may
+// take.
 package reverseproxy
 
 import (
@@ -190,13 +197,12 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	up.Close()
 	if a.send != nil {
 		a.send.stop()
-		if errors.Is(up.readErr, net.ErrClosed) && a.send.err != nil {
-			return nil, false, a.send.err // it has closed the connection
-		}
 	}
 	switch {
 	case gone:
 		return nil, false, fmt.Errorf("%w while it waited for the answer", ErrClientGone)
+	case a.send != nil && a.send.clientErr != nil && errors.Is(up.readErr, net.ErrClosed):
+		return nil, false, a.send.clientErr // and not an error of stop's making
 	case !errors.Is(err, ErrUnreachable), a.send != nil, !up.reused, up.answered:
 		return nil, false, err
 	}

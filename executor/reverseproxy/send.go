@@ -22,7 +22,10 @@ type sender struct {
 	up   *conn
 	read chan struct{} // closed when the body has been read to its end
 	done chan struct{} // closed when run is over
-	err  error         // why it ended early; to be read after done
+
+	// Why it ended early, to be read after done.
+	clientErr   error // ErrBadBody or ErrClientGone; it has closed up
+	upstreamErr error
 }
 
 // run copies the body. When the client fails, it closes the upstream's
@@ -35,12 +38,12 @@ func (s *sender) run(buf []byte) {
 	}
 	var readErr error
 	if s.req.size < 0 {
-		readErr, s.err = s.chunks(buf)
+		readErr, s.upstreamErr = s.chunks(buf)
 	} else {
-		readErr, s.err = s.bytes(buf)
+		readErr, s.upstreamErr = s.bytes(buf)
 	}
 	if readErr != nil {
-		s.err = bodyFailure(s.ctx.Conn(), readErr)
+		s.clientErr = bodyFailure(s.ctx.Conn(), readErr)
 		s.up.Close()
 	}
 }
@@ -114,15 +117,18 @@ func (s *sender) settled() bool {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	return closed(s.done) && s.err == nil
+	return closed(s.done) && s.clientErr == nil && s.upstreamErr == nil
 }
 
-// stop ends run and waits for it. The body may be left half read; the read
-// deadline then stays in the past, so that the server closes the connection
-// instead of waiting for the rest.
+// stop ends run, if need be, and waits for it. The body may be left half read;
+// the read deadline then stays in the past, so that the server closes the
+// connection instead of waiting for the rest.
 func (s *sender) stop() {
+	if closed(s.done) {
+		return // up may serve another call by now
+	}
 	s.up.Close()
-	if s.req.live && !closed(s.done) {
+	if s.req.live {
 		s.ctx.Conn().SetReadDeadline(longAgo)
 	}
 	<-s.done

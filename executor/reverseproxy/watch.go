@@ -14,7 +14,7 @@ const watchDelay = 30 * time.Millisecond
 // watch closes an upstream's connection when the client of its call has gone.
 // It peeks at the client's connection and so takes nothing from a pipelined
 // request; when one is there, the watch ends. A client that has shut down its
-// writing side counts as gone: HTTP/1.1 clients do not do that, and from here
+// writing side counts as gone: hardly any HTTP client does that, and from here
 // it looks the same as a closed connection.
 type watch struct {
 	mu     sync.Mutex
