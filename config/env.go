@@ -140,17 +140,18 @@ func (e *env) httpURL(names ...string) *url.URL {
 	return u
 }
 
-// redactURL hides the part of a URL that may hold a password.
+// redactURL hides the part of a URL that may hold a password. Where that ends
+// is only certain in a good URL, so it is everything up to the last "@".
 func redactURL(v string) string {
-	scheme, rest, ok := strings.Cut(v, "://")
-	if !ok {
+	at := strings.LastIndex(v, "@")
+	if at < 0 {
 		return v
 	}
-	authority, path, _ := strings.Cut(rest, "/")
-	if at := strings.LastIndex(authority, "@"); at >= 0 {
-		return scheme + "://[hidden]" + authority[at:] + "/" + path
+	scheme, _, ok := strings.Cut(v[:at], "://")
+	if !ok {
+		return "[hidden]" + v[at:]
 	}
-	return v
+	return scheme + "://[hidden]" + v[at:]
 }
 
 // listen returns the network and address to listen on: `listen` as given

@@ -68,6 +68,8 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"issuer with query", []string{"system_issuer=http://a?b"}, "without a query"},
 		{"issuer without scheme", []string{"system_issuer=gw.example.com"}, `system_issuer="gw.example.com"`},
 		{"credentials in a URL", []string{"system_issuer=http://u:secret@a/"}, `"http://[hidden]@a/"`},
+		{"a slash in the password", []string{"system_issuer=http://u:se/cret@a:8081"}, `"http://[hidden]@a:8081"`},
+		{"no scheme", []string{"system_issuer=u:secret@a:8081"}, `"[hidden]@a:8081"`},
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
@@ -82,7 +84,7 @@ func TestParseGatewayErrors(t *testing.T) {
 			require.True(t, errors.As(err, &bad), "%v", err)
 			require.Len(t, bad.Problems, 1, "%v", err)
 			require.Contains(t, err.Error(), c.says)
-			require.NotContains(t, err.Error(), "secret@")
+			require.NotContains(t, err.Error(), "cret@")
 		})
 	}
 }

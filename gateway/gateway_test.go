@@ -2,17 +2,23 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 
+	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -144,4 +150,50 @@ func TestPanic(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, ctx.Response.StatusCode())
 	require.Contains(t, log.String(), "gateway_test.go")
 	require.NotContains(t, log.String(), "eyJsecret")
+}
+
+// TestRequestSmuggling: a body that only some servers see must not become a
+// second request, whatever answers the first.
+func TestRequestSmuggling(t *testing.T) {
+	t.Parallel()
+	l := listenTCP(t)
+	serve(t, l, Config{})
+	for _, target := range []string{"POST /healthz", "GET /healthz", "POST /oauth/token", "GET /function/BAD", "GET /system/info"} {
+		for _, encoding := range []string{"identity", "IDENTITY", "gzip", "chunked, identity"} {
+			conn, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+			_, err = io.WriteString(conn, target+" HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "+encoding+"\r\n\r\n"+
+				"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			require.NoError(t, err)
+			answers, _ := io.ReadAll(conn) // until the gateway closes it
+			require.Equal(t, 1, strings.Count(string(answers), "HTTP/1.1 "), "%s, %s: %s", target, encoding, answers)
+			require.Contains(t, string(answers), "HTTP/1.1 400 ", "%s, %s", target, encoding)
+		}
+	}
+}
+
+// serve runs a gateway without functions behind l until the test ends.
+func serve(t *testing.T, l *reverseproxy.Listener, c Config) {
+	t.Helper()
+	key, err := issuer.Generate()
+	require.NoError(t, err)
+	c.Issuer, err = issuer.New("http://gateway.test", key)
+	require.NoError(t, err)
+	c.Log = zerolog.Nop()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- New(c).Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+func listenTCP(t *testing.T) *reverseproxy.Listener {
+	t.Helper()
+	l, err := reverseproxy.Listen("tcp", "127.0.0.1:0", time.Minute)
+	require.NoError(t, err)
+	return l
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +46,10 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		return
 	}
 
+	if endpoint.Prefix != "" && climbs(rest) {
+		plain(ctx, http.StatusBadRequest, `the path has a ".." segment or a bad percent-encoding`)
+		return
+	}
 	done := g.metrics.invoked(f)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
@@ -56,6 +62,23 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		g.refuse(ctx, f, callID, err)
 	}
 	done(ctx.Response.StatusCode())
+}
+
+// climbs reports whether path may have a ".." segment, encoded or not. What
+// stands behind a provider's prefix must stay there: whoever resolves the path
+// on the way (a service mesh, a reverse proxy) would else turn a call to a
+// function into one to the provider's /system/, which nobody has authorized.
+func climbs(path []byte) bool {
+	decoded, err := url.PathUnescape(string(path))
+	if err != nil {
+		return true // there is no telling what others make of it
+	}
+	for segment := range strings.SplitSeq(strings.ReplaceAll(decoded, `\`, "/"), "/") {
+		if segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse answers a call that the function did not.

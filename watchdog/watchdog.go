@@ -165,6 +165,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		return err
 	}
 	defer listener.Close()
+	listener.Logf = w.log.Printf
 	metricsServer, err := w.metrics.serve(s)
 	if err != nil {
 		return err

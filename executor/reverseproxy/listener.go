@@ -19,6 +19,10 @@ import (
 // write, let an early answer reach its client, and do not escape the shutdown.
 type Listener struct {
 	net.Listener
+	// Logf reports that no connection can be accepted for the moment; nil =
+	// silence. It is set before the first Accept.
+	Logf func(format string, args ...any)
+
 	writeTimeout time.Duration
 	mu           sync.Mutex
 	conns        map[*Client]struct{}
@@ -75,6 +79,9 @@ func removeStale(path string) error {
 func (l *Listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()
 	for pause := 5 * time.Millisecond; isShortage(err); pause = min(2*pause, time.Second) {
+		if l.Logf != nil {
+			l.Logf("cannot accept a connection, trying again in %s: %v", pause, err)
+		}
 		time.Sleep(pause)
 		inner, err = l.Listener.Accept()
 	}

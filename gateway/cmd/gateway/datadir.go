@@ -16,7 +16,10 @@ func openDataDir(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600); err != nil {
+	if err := checkOwner(dir); err != nil {
+		return nil, fmt.Errorf("data_dir=%q: %w", dir, err)
+	}
+	if err := writeFile(filepath.Join(dir, ".gitignore"), []byte("*\n")); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -31,6 +34,23 @@ func openDataDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("data_dir: cannot lock %s: %w", lock.Name(), err)
 	}
 	return func() { lock.Close() }, nil
+}
+
+// checkOwner refuses a folder that is another user's or that others may write
+// to, as one made before us in a shared place is: its maker would choose who
+// is trusted, read the admin password, and by links have us overwrite our files.
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("belongs to the user with the number %d: want a folder of your own", s.Uid)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("mode %04o lets others write to it: run chmod go-w on it, or name a folder below it that is not there yet", mode)
+	}
+	return nil
 }
 
 // runDirPrefix begins the names of run folders in the system's temporary

@@ -69,7 +69,7 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   function_namespace      openfaas-fn  namespace of names that have none
   stack_file                        stack.yml whose functions are run
   read_timeout            60s       reading one request
-  write_timeout           60s       draining calls at shutdown
+  write_timeout           60s       one write to a client; draining calls at shutdown
   upstream_timeout        60s       waiting for a function's answer
   log_encoding            console   or json
   debug                   false     log every request`

@@ -57,6 +57,7 @@ func run(environ []string, dev *development) error {
 		return listenError(err, settings.Address, "port")
 	}
 	defer listener.Close()
+	listener.Logf = logf(log)
 	self := "http://" + listener.Addr().String()
 	if settings.SystemIssuer == "" {
 		settings.SystemIssuer = self
@@ -233,7 +234,7 @@ func serveMetrics(address string, handler http.Handler) (stop func(), err error)
 	if err != nil {
 		return nil, listenError(err, address, "metrics_port")
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	return func() { _ = server.Close() }, nil
 }

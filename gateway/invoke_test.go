@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openfaas/faas-provider/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+// behindPrefix is a provider that has every function behind one server.
+type behindPrefix struct{ upstream *reverseproxy.Upstream }
+
+func (p behindPrefix) Endpoint(_ context.Context, f provider.Function) (provider.Endpoint, error) {
+	return provider.Endpoint{Upstream: p.upstream, Prefix: "/function/" + f.String()}, nil
+}
+
+func (behindPrefix) List(context.Context, string) ([]types.FunctionStatus, error) { return nil, nil }
+
+// TestPathStaysBehindPrefix: a caller must not reach the provider's API through
+// the path of a function.
+func TestPathStaysBehindPrefix(t *testing.T) {
+	t.Parallel()
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "target="+r.RequestURI+";")
+	}))
+	t.Cleanup(behind.Close)
+	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
+	t.Cleanup(upstream.Close)
+	l := listenTCP(t)
+	serve(t, l, Config{Provider: behindPrefix{upstream}, DefaultNamespace: "fn"})
+	call := func(path string) string {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "GET /function/env"+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		return string(answer)
+	}
+	for _, path := range []string{
+		"/../../system/functions", "/..", "/a/..", "/%2e%2E/x", "/.%2e/x", "/..%2f..%2fsystem", `/..\..\system`, "/..%5c..%5csystem", "/%zz/%2e%2e/x",
+	} {
+		answer := call(path)
+		require.True(t, strings.HasPrefix(answer, "HTTP/1.1 400 "), "%s: %s", path, answer)
+		require.NotContains(t, answer, "target=", path)
+	}
+	for _, path := range []string{"", "/", "/a%2Fb", "/...", "/a..b/..c", "/%252e%252e/", "/a?../.."} {
+		want := "/function/env.fn" + path
+		if path == "" {
+			want += "/"
+		}
+		require.Contains(t, call(path), "target="+want+";")
+	}
+}
