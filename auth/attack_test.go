@@ -324,9 +324,9 @@ func TestAttackSerialization(t *testing.T) {
 	require.NotEqual(t, special, std(special))
 	padded := func(s string) string { return s + strings.Repeat("=", (4-len(s)%4)%4) }
 	long := mint("ES256", withClaim("pad", strings.Repeat("x", 5700)), nil)
-	require.Less(t, len(long), maxToken)
+	require.Less(t, len(long), MaxToken)
 	tooLongToken := mint("ES256", withClaim("pad", strings.Repeat("x", 6500)), nil)
-	require.Greater(t, len(tooLongToken), maxToken)
+	require.Greater(t, len(tooLongToken), MaxToken)
 	jsonJWS := marshal(map[string]string{"protected": header, "payload": claims, "signature": signature})
 
 	check(t, []attack{

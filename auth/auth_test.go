@@ -260,7 +260,7 @@ func FuzzBearer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(token) == 0 || len(token) > maxToken {
+		if len(token) == 0 || len(token) > MaxToken {
 			t.Fatalf("token %q", token)
 		}
 		if _, err := parseCompact(token); err == nil && strings.ContainsAny(string(token), " \t\r\n\x00,=+/\"%") {

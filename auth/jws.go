@@ -10,8 +10,8 @@ import (
 	"github.com/gatehound/gatehound/auth/jwks"
 )
 
-// maxToken bounds a token, in bytes; longer ones are refused unread.
-const maxToken = 8 << 10
+// MaxToken bounds a token, in bytes; longer ones are refused unread.
+const MaxToken = 8 << 10
 
 // compact is a JWS in compact serialization (RFC 7515 §7.1), decoded, its
 // signature not yet verified.
@@ -25,7 +25,7 @@ type compact struct {
 // parseCompact takes a token apart. Anything two readers could read in two
 // ways is refused: the token that was checked must be the token that is used.
 func parseCompact(token []byte) (compact, error) {
-	if len(token) > maxToken {
+	if len(token) > MaxToken {
 		return compact{}, refused("longer than 8192 bytes")
 	}
 	parts := bytes.SplitN(token, []byte{'.'}, 4)

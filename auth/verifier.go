@@ -133,7 +133,7 @@ func bearer(authorization [][]byte) ([]byte, error) {
 	if !bytes.EqualFold(scheme, []byte("Bearer")) || len(token) == 0 {
 		return nil, ErrNoBearer
 	}
-	if len(token) > maxToken { // before anything costs time in its length
+	if len(token) > MaxToken { // before anything costs time in its length
 		return nil, refused("longer than 8192 bytes")
 	}
 	return token, nil

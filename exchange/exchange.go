@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/exchange/issuer"
@@ -62,9 +63,11 @@ type Config struct {
 	Client *http.Client
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
-	// Logf reports trouble with the issuers' keys, several of them at a time;
+	// Logf reports recoveries of the issuers' keys, several of them at a time;
 	// nil = silence.
 	Logf func(format string, args ...any)
+	// Warnf reports trouble with them; nil = Logf.
+	Warnf func(format string, args ...any)
 }
 
 // Exchanger exchanges tokens. It is safe for concurrent use.
@@ -96,6 +99,9 @@ func New(c Config) (*Exchanger, error) {
 	}
 	if c.Logf == nil {
 		c.Logf = func(string, ...any) {}
+	}
+	if c.Warnf == nil {
+		c.Warnf = c.Logf
 	}
 	own, err := ownKeys(c.Issuer)
 	if err != nil {
@@ -184,6 +190,10 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 	token, err := e.c.Issuer.Sign(claims)
 	if err != nil {
 		return Response{}, err
+	}
+	if len(token) > auth.MaxToken {
+		return Response{}, refuse(InvalidRequest, "the token issued would be larger than %d bytes, which is refused everywhere: "+
+			"the subject token has too many claims, or too many resources are granted", auth.MaxToken)
 	}
 	return Response{AccessToken: token, IssuedTokenType: TokenTypeIDToken, TokenType: "Bearer", ExpiresIn: seconds, Scope: r.Scope}, nil
 }

@@ -3,14 +3,16 @@ package exchange
 import (
 	"net/url"
 	"strings"
+
+	"github.com/gatehound/gatehound/auth"
 )
 
 // Limits on what a client may send. A token that does not fit is no use
 // elsewhere either: servers limit the header it travels in.
 const (
-	maxRequest  = 64 << 10 // bytes, body and query together
-	maxSubject  = 16 << 10 // bytes of subject_token
-	maxAudience = 64       // entries
+	maxRequest  = 64 << 10      // bytes, body and query together
+	maxSubject  = auth.MaxToken // bytes of subject_token
+	maxAudience = 64            // entries
 )
 
 // Request is a token exchange request (RFC 8693, 2.1). Empty is absent. Do not

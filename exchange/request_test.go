@@ -70,7 +70,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		"resource":             {"resource=https://x", "", InvalidTarget, "resource is not supported; name functions by audience"},
 		"actor":                {"actor_token=x", "", InvalidRequest, "actor_token is not supported"},
 		"actor type":           {"actor_token_type=x", "", InvalidRequest, "actor_token_type is not supported"},
-		"token too large":      {"subject_token=" + strings.Repeat("x", maxSubject+1), "", InvalidRequest, "subject_token is larger than 16384 bytes"},
+		"token too large":      {"subject_token=" + strings.Repeat("x", maxSubject+1), "", InvalidRequest, "subject_token is larger than 8192 bytes"},
 		"too many audiences":   {strings.Repeat("audience=*&", maxAudience), "audience=*", InvalidRequest, "more than 64 audience"},
 		"too large":            {strings.Repeat("x", maxRequest), "y", InvalidRequest, "the request is larger than 65536 bytes"},
 	} {

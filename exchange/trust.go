@@ -83,9 +83,9 @@ func (e *Exchanger) current() trust {
 		if iss == e.c.Issuer.URL() {
 			continue // see ownKeys
 		}
-		keys, err := jwks.NewRemote(jwks.Config{Authority: authority, Issuer: iss, Client: e.c.Client, Logf: e.c.Logf})
+		keys, err := jwks.NewRemote(jwks.Config{Authority: authority, Issuer: iss, Client: e.c.Client, Logf: e.c.Logf, Warnf: e.c.Warnf})
 		if err != nil {
-			e.c.Logf("JwtIssuer %s: %v", i.Metadata.Name, err)
+			e.c.Warnf("JwtIssuer %s: %v", i.Metadata.Name, err)
 			continue
 		}
 		r := &remote{Remote: keys, authority: authority}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -174,11 +175,11 @@ func (g *Gateway) describeFunction(ctx *fasthttp.RequestCtx, name string) {
 	plain(ctx, http.StatusNotFound, fmt.Sprintf("function %q not found", clip(name)))
 }
 
-// functionsIn lists the functions of the namespace that the query names, or
-// answers why it cannot.
+// functionsIn lists the functions of the namespace that the query names, or of
+// the default one, or answers why it cannot.
 func (g *Gateway) functionsIn(ctx *fasthttp.RequestCtx) ([]types.FunctionStatus, bool) {
-	namespace := string(ctx.QueryArgs().Peek("namespace"))
-	if namespace != "" && !config.ValidName(namespace) {
+	namespace := cmp.Or(string(ctx.QueryArgs().Peek("namespace")), g.config.DefaultNamespace)
+	if !config.ValidName(namespace) {
 		plain(ctx, http.StatusBadRequest, fmt.Sprintf("namespace %q: want a DNS label", clip(namespace)))
 		return nil, false
 	}

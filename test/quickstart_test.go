@@ -194,4 +194,5 @@ functions:
 	require.Equal(t, "dev", functions[1]["namespace"])
 	require.EqualValues(t, 1, functions[1]["availableReplicas"])
 	require.Equal(t, map[string]any{"team": "blue"}, functions[1]["labels"])
+	require.Equal(t, get(t, g.url+"/system/functions?namespace=dev", basic).body, get(t, g.url+"/system/functions", basic).body)
 }

@@ -55,9 +55,11 @@ type Config struct {
 	// Cooldown is the least time between two fetches that unknown keys
 	// caused; 0 = 10s.
 	Cooldown time.Duration
-	// Logf reports failures and recoveries; nil = silence. It is not called
-	// concurrently.
+	// Logf reports recoveries; nil = silence. It is not called concurrently,
+	// nor is Warnf.
 	Logf func(format string, args ...any)
+	// Warnf reports failures; nil = Logf.
+	Warnf func(format string, args ...any)
 }
 
 // Remote is an issuer's key set, fetched over HTTP. It is safe for concurrent
@@ -69,6 +71,7 @@ type Remote struct {
 	refresh   time.Duration
 	cooldown  time.Duration
 	logf      func(format string, args ...any)
+	warnf     func(format string, args ...any)
 
 	// current is nil before the first fetch. Readers of a known key take no
 	// lock and never wait.
@@ -112,6 +115,7 @@ func NewRemote(c Config) (*Remote, error) {
 		refresh:   c.Refresh,
 		cooldown:  c.Cooldown,
 		logf:      c.Logf,
+		warnf:     c.Warnf,
 	}
 	if !strings.HasSuffix(c.Authority, wellKnown) {
 		r.discovery = strings.TrimRight(c.Authority, "/") + wellKnown
@@ -128,6 +132,9 @@ func NewRemote(c Config) (*Remote, error) {
 	}
 	if r.logf == nil {
 		r.logf = func(string, ...any) {}
+	}
+	if r.warnf == nil {
+		r.warnf = r.logf
 	}
 	return r, nil
 }
@@ -288,7 +295,7 @@ func (r *Remote) update(ctx context.Context) error {
 		if s := strings.Join(skipped, "; "); s != r.lastSkipped {
 			r.lastSkipped = s
 			if s != "" {
-				r.logf("keys of issuer %s: ignored %s", issuer, s)
+				r.warnf("keys of issuer %s: ignored %s", issuer, s)
 			}
 		}
 		if len(keys) == 0 {
@@ -303,7 +310,7 @@ func (r *Remote) update(ctx context.Context) error {
 		if r.Ready() {
 			kept = " (those fetched before stay in use)"
 		}
-		r.logf("cannot fetch the issuer's keys%s: %v", kept, err)
+		r.warnf("cannot fetch the issuer's keys%s: %v", kept, err)
 	case err == nil && (r.lastFailure != "" || !r.fetched):
 		r.lastFailure, r.fetched = "", true
 		r.logf("fetched %d keys of issuer %s", len(keys), issuer)

@@ -35,7 +35,7 @@ type Endpoint struct {
 type Provider interface {
 	// Endpoint returns where calls to f go, or ErrNotFound.
 	Endpoint(ctx context.Context, f Function) (Endpoint, error)
-	// List returns the functions of a namespace, sorted by name; "" = of the
-	// default one.
+	// List returns the functions of a namespace, sorted by name; "" = of every
+	// namespace, or of as many as the provider tells.
 	List(ctx context.Context, namespace string) ([]types.FunctionStatus, error)
 }

@@ -49,9 +49,11 @@ type Config struct {
 	// Rescan is the time between two readings when no event tells of a
 	// change; 0 = 30s.
 	Rescan time.Duration
-	// Logf is told of every load that changed something and of its problems;
+	// Logf is told of every load that changed something;
 	// nil = nobody.
 	Logf func(format string, args ...any)
+	// Warnf is told of what an operator should mend; nil = Logf.
+	Warnf func(format string, args ...any)
 }
 
 // Folder is a folder of YAML files. Current and Problems are safe for
@@ -84,6 +86,9 @@ func Open(c Config) (*Folder, error) {
 	if c.Logf == nil {
 		c.Logf = func(string, ...any) {}
 	}
+	if c.Warnf == nil {
+		c.Warnf = c.Logf
+	}
 	f := &Folder{config: c}
 	f.load()
 	if f.dirErr != "" {
@@ -112,7 +117,7 @@ func (f *Folder) Run(ctx context.Context) {
 		err = watcher.Add(f.config.Dir)
 	}
 	if err != nil {
-		f.config.Logf("iam: %s: changes are only found every %v: %v", f.config.Dir, f.config.Rescan, err)
+		f.config.Warnf("iam: %s: changes are only found every %v: %v", f.config.Dir, f.config.Rescan, err)
 	}
 	rescan := time.NewTicker(f.config.Rescan)
 	defer rescan.Stop()
@@ -188,7 +193,7 @@ func (f *Folder) load() {
 	f.config.Logf("iam: %s: loaded %d issuers, %d policies and %d roles from %d files, with %d problems",
 		f.config.Dir, len(objects.Issuers), len(objects.Policies), len(objects.Roles), len(files), len(problems))
 	for _, p := range problems {
-		f.config.Logf("iam: %s: %s", p.Source, p.Message)
+		f.config.Warnf("iam: %s: %s", p.Source, p.Message)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
 	"github.com/gatehound/gatehound/gateway/provider/upstream"
+	"github.com/gatehound/gatehound/gateway/quickstart"
 )
 
 // run serves until SIGINT, SIGTERM or SIGHUP, then stops in order: calls
@@ -35,9 +36,6 @@ func run(environ []string, dev *development) error {
 	settings, err := config.ParseGateway(environ)
 	if err != nil {
 		return err
-	}
-	if dev != nil && settings.FunctionsProvider != nil {
-		return errors.New("`gateway up` runs functions itself: unset functions_provider_url, or start `gateway` without up")
 	}
 	log := newLogger(settings)
 	signalled, stopSignals := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -57,7 +55,7 @@ func run(environ []string, dev *development) error {
 		return listenError(err, settings.Address, "port")
 	}
 	defer listener.Close()
-	listener.Logf = logf(log)
+	listener.Logf = logAt(log, zerolog.ErrorLevel)
 	self := "http://" + listener.Addr().String()
 	if settings.SystemIssuer == "" {
 		settings.SystemIssuer = self
@@ -65,7 +63,7 @@ func run(environ []string, dev *development) error {
 
 	key, err := loadKey(settings)
 	if err != nil {
-		return err
+		return fmt.Errorf("issuer_key_path: %w", err)
 	}
 	system, err := issuer.New(settings.SystemIssuer, key)
 	if err != nil {
@@ -73,7 +71,7 @@ func run(environ []string, dev *development) error {
 	}
 	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
 	if err != nil {
-		return err
+		return fmt.Errorf("secret_mount_path: %w", err)
 	}
 	var documents map[string][]byte
 	if dev != nil {
@@ -83,11 +81,11 @@ func run(environ []string, dev *development) error {
 	} else if err := forgetDevelopment(settings, log); err != nil {
 		return err
 	}
-	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logf(log)})
+	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel)})
 	if err != nil {
 		return fmt.Errorf("iam_dir: %w", err)
 	}
-	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logf(log)})
+	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel)})
 	if err != nil {
 		return err
 	}
@@ -145,15 +143,9 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		return &functions{Provider: remote, remove: remote.Close}, nil
 	}
 
-	file, deployments, err := dev.stack(settings)
+	deployments, workDir, err := readStack(settings, dev != nil)
 	if err != nil {
 		return nil, err
-	}
-	workDir := "" // the quickstart stack's functions need none
-	if file != "" {
-		if workDir, err = filepath.Abs(filepath.Dir(file)); err != nil {
-			return nil, fmt.Errorf("cannot find the folder of %s: %w", file, err)
-		}
 	}
 	executable, err := os.Executable()
 	if err != nil {
@@ -173,14 +165,13 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		return nil, err
 	}
 	p := local.New(local.Config{
-		Executable:       executable,
-		RunDir:           dir,
-		WorkDir:          workDir,
-		Path:             path,
-		Authority:        self,
-		DefaultNamespace: settings.FunctionNamespace,
-		Log:              log,
-		Output:           functionOutput(settings, log),
+		Executable: executable,
+		RunDir:     dir,
+		WorkDir:    workDir,
+		Path:       path,
+		Authority:  self,
+		Log:        log,
+		Output:     functionOutput(settings, log),
 	})
 	var faults []error
 	for _, d := range deployments {
@@ -191,6 +182,21 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		return nil, err
 	}
 	return &functions{Provider: p, local: p, stack: deployments, remove: remove}, nil
+}
+
+// readStack returns the functions to run and the folder to run them in; "" =
+// any, which is enough for the quickstart's.
+func readStack(settings config.Gateway, orQuickstart bool) (functions []types.FunctionDeployment, workDir string, err error) {
+	switch file := settings.StackFile; {
+	case file != "":
+		if functions, err = local.ReadStack(file, settings.FunctionNamespace); err != nil {
+			return nil, "", err
+		}
+		workDir, err = filepath.Abs(filepath.Dir(file))
+	case orQuickstart:
+		functions, err = local.ParseStack("quickstart/stack.yml", quickstart.Stack, settings.FunctionNamespace)
+	}
+	return functions, workDir, err
 }
 
 func (f *functions) run(ctx context.Context) {
@@ -267,9 +273,9 @@ func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.F
 	return func(f provider.Function, line string) { fmt.Fprintf(os.Stderr, "%s | %s\n", f.Name, line) }
 }
 
-// logf is what packages that log without levels are given.
-func logf(log zerolog.Logger) func(string, ...any) {
-	return func(format string, args ...any) { log.Info().Msgf(format, args...) }
+// logAt is what packages that log without levels are given.
+func logAt(log zerolog.Logger, level zerolog.Level) func(string, ...any) {
+	return func(format string, args ...any) { log.WithLevel(level).Msgf(format, args...) }
 }
 
 // linkHello puts the hello function into a folder in front of PATH.

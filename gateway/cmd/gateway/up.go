@@ -16,7 +16,6 @@ import (
 
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/gateway/devidp"
-	"github.com/gatehound/gatehound/gateway/provider/local"
 	"github.com/gatehound/gatehound/gateway/quickstart"
 )
 
@@ -28,15 +27,14 @@ const (
 	trustFile         = "dev-idp.yaml"
 )
 
-// development is what `up` adds to a plain gateway: functions of a stack file
-// by default, and an identity provider that trusts everybody.
+// development is what `up` adds to a plain gateway: an identity provider that
+// trusts everybody, and functions even without a stack file.
 type development struct {
-	stackFile string // -f; "" = stack_file, else the quickstart stack
-	out       io.Writer
+	out io.Writer // takes what a person should read
 }
 
 func up() *cobra.Command {
-	dev := &development{}
+	var stackFile string
 	c := &cobra.Command{
 		Use:   "up [-f stack.yml]",
 		Short: "Run the functions of a stack.yml here, with everything to call them",
@@ -45,28 +43,18 @@ func up() *cobra.Command {
 			"State is kept in data_dir. Ctrl-C stops everything.\n\n" + environmentHelp,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dev.out = c.OutOrStdout()
-			return run(os.Environ(), dev)
+			if os.Getenv("functions_provider_url") != "" {
+				return errors.New("`gateway up` runs functions itself: unset functions_provider_url, or start `gateway` without up")
+			}
+			environ := os.Environ()
+			if stackFile != "" {
+				environ = append(environ, "stack_file="+stackFile)
+			}
+			return run(environ, &development{out: c.OutOrStdout()})
 		},
 	}
-	c.Flags().StringVarP(&dev.stackFile, "file", "f", "", "stack.yml to run (default: env, hello and upper)")
+	c.Flags().StringVarP(&stackFile, "file", "f", "", "stack.yml to run (default $stack_file, else env, hello and upper)")
 	return c
-}
-
-// stack returns the functions to run and the file they are from, if from one.
-// It works on nil, for a plain gateway.
-func (d *development) stack(settings config.Gateway) (file string, functions []types.FunctionDeployment, err error) {
-	file = settings.StackFile
-	if d != nil && d.stackFile != "" {
-		file = d.stackFile
-	}
-	switch {
-	case file != "":
-		functions, err = local.ReadStack(file, settings.FunctionNamespace)
-	case d != nil:
-		functions, err = local.ParseStack("quickstart/stack.yml", quickstart.Stack, settings.FunctionNamespace)
-	}
-	return file, functions, err
 }
 
 // prepare makes the identity provider and has the gateway trust it: its

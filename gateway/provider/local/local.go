@@ -36,8 +36,6 @@ type Config struct {
 	Path string
 	// Authority is the issuer whose function tokens the watchdogs accept.
 	Authority string
-	// DefaultNamespace is what "" means to List.
-	DefaultNamespace string
 	// Log takes the provider's own messages.
 	Log zerolog.Logger
 	// Output takes each line that a function or its watchdog prints. It is
@@ -125,12 +123,9 @@ func (p *Provider) Endpoint(_ context.Context, name provider.Function) (provider
 
 // List implements provider.Provider.
 func (p *Provider) List(_ context.Context, namespace string) ([]types.FunctionStatus, error) {
-	if namespace == "" {
-		namespace = p.config.DefaultNamespace
-	}
 	statuses := []types.FunctionStatus{}
 	for _, f := range p.sorted() {
-		if f.name.Namespace == namespace {
+		if namespace == "" || f.name.Namespace == namespace {
 			statuses = append(statuses, f.status())
 		}
 	}

@@ -52,6 +52,9 @@ type stackFunction struct {
 	Platforms    any `yaml:"platforms"`
 }
 
+// maxStack bounds a stack file, in bytes.
+const maxStack = 256 << 10
+
 // ReadStack reads the functions of a stack.yml, sorted by name. Functions
 // without a namespace get defaultNamespace. Errors name the file and, where
 // YAML knows it, the line.
@@ -59,6 +62,9 @@ func ReadStack(path, defaultNamespace string) ([]types.FunctionDeployment, error
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the stack file: %w", err)
+	}
+	if len(data) > maxStack {
+		return nil, fmt.Errorf("%s: %d bytes are too many for a stack file: want at most %d", path, len(data), maxStack)
 	}
 	return ParseStack(path, data, defaultNamespace)
 }
@@ -142,14 +148,45 @@ func readEnvironment(dir string, f stackFunction) (map[string]string, error) {
 }
 
 func decodeStrict(path string, data []byte, into any) error {
+	if line, err := syntaxError(data); err != nil {
+		return fmt.Errorf("%s: line %d: %s", path, line, yamlLine.ReplaceAllString(err.Error(), ""))
+	}
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
 		message := strings.TrimPrefix(err.Error(), "yaml: ")
 		return fmt.Errorf("%s: %s", path, goType.ReplaceAllString(message, "is unknown here"))
 	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: want one YAML document, without a second one after ---", path)
+	}
 	return nil
 }
+
+// syntaxError returns what is wrong with data as YAML and in which line. The
+// library's own line is that of the block around the error, often the first of
+// the file, so the line is found by asking which beginnings of the file are
+// good: the error is after the longest. That takes a while for each line, so
+// only the first maxLines are told apart.
+func syntaxError(data []byte) (line int, err error) {
+	parse := func(data []byte) error { return yaml.Unmarshal(data, new(yaml.Node)) }
+	if err = parse(data); err == nil {
+		return 0, nil
+	}
+	lines := bytes.SplitAfterN(data, []byte("\n"), maxLines)
+	for n, end := len(lines), len(data); n > 0; n-- {
+		end -= len(lines[n-1])
+		if parse(data[:end]) == nil {
+			return n, err
+		}
+	}
+	return 1, err
+}
+
+const maxLines = 2000
+
+// yamlLine is the library's mention of a line in a syntax error.
+var yamlLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
 // goType is what the decoder says of an unknown field: a type of ours, which
 // tells the author of the file nothing.

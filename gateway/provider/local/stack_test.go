@@ -51,7 +51,12 @@ functions:
 func TestParseStackErrors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, yaml, says string }{
-		{"syntax", "functions:\n  a: {\n", "s.yml: line 2"},
+		{"syntax", "functions:\n  a: {\n", "s.yml: line 2: "},
+		{"indentation", "functions:\n  a:\n    fprocess: cat\n   b: x\n  c: {}\n", "s.yml: line 4: did not find expected key"},
+		{"tab", "functions:\n  a:\n    fprocess: cat\n\tb: x\n", "s.yml: line 4: found a tab"},
+		{"quote", "functions:\n  a:\n    fprocess: \"cat\n    image: x\n", "s.yml: line 3: "},
+		{"colon", "functions:\n  a:\n    fprocess: cat: dog\n", "s.yml: line 3: "},
+		{"two documents", "functions:\n  a: {fprocess: cat}\n---\nfunctions:\n  b: {fprocess: cat}\n", "s.yml: want one YAML document"},
 		{"type", "functions:\n  a:\n    environment: text\n", "s.yml: "},
 		{"unknown field", "functions:\n  a:\n    jwt_auth: true\n", "line 3: field jwt_auth is unknown here"},
 		{"twice", "functions:\n  a: {}\n  a: {}\n", "line 3"},
