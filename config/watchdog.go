@@ -115,8 +115,12 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		e.bad("fprocess", "", "the command that runs the function")
 	}
 	c.Upstream = e.upstream(c.Mode)
-	if c.ReadyPath != "" && !strings.HasPrefix(c.ReadyPath, "/") {
+	switch {
+	case c.ReadyPath == "":
+	case !strings.HasPrefix(c.ReadyPath, "/"):
 		e.bad("ready_path", c.ReadyPath, "a path that begins with /")
+	case c.JWTAuth && c.Mode != HTTP:
+		e.bad("ready_path", c.ReadyPath, "nothing with jwt_auth in this mode: each GET /_/ready, which needs no token, would run the function")
 	}
 	if c.WriteTimeout == 0 {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")

@@ -140,3 +140,16 @@ func FuzzParseWatchdog(f *testing.F) {
 		require.True(t, !c.JWTAuth || c.FunctionName != "")
 	})
 }
+
+// A fork for each GET /_/ready, which needs no token, would be a way around
+// jwt_auth.
+func TestReadyPathBesideJWTAuth(t *testing.T) {
+	t.Parallel()
+	protected := []string{"fprocess=cat", "jwt_auth=true", "OPENFAAS_NAME=f", "ready_path=/ready"}
+	for _, mode := range []string{"streaming", "serializing"} {
+		_, err := ParseWatchdog(append(protected, "mode="+mode))
+		require.ErrorContains(t, err, `ready_path="/ready": want nothing with jwt_auth`, mode)
+	}
+	_, err := ParseWatchdog(append(protected, "mode=http", "upstream_url=http://127.0.0.1:3000"))
+	require.NoError(t, err)
+}

@@ -22,9 +22,15 @@ func NewSerializing(c Config) *Serializing { return &Serializing{newForks(c)} }
 // response untouched, see [Status].
 func (s *Serializing) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	body, size := requestBody(ctx)
-	in, err := io.ReadAll(body)
+	if size > reverseproxy.MaxBuffered {
+		return fmt.Errorf("%w: %d bytes, want at most %d", reverseproxy.ErrBodyTooLarge, size, reverseproxy.MaxBuffered)
+	}
+	in, err := io.ReadAll(io.LimitReader(body, reverseproxy.MaxBuffered+1))
 	if err != nil {
 		return fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, err)
+	}
+	if len(in) > reverseproxy.MaxBuffered {
+		return fmt.Errorf("%w: more than %d bytes", reverseproxy.ErrBodyTooLarge, reverseproxy.MaxBuffered)
 	}
 	if size >= 0 && len(in) < size {
 		return fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.ErrBadBody, len(in), size)

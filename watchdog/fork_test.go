@@ -256,3 +256,20 @@ func TestMaxInflight(t *testing.T) {
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "a free slot")
 	require.Equal(t, 200, p.get("/").status)
 }
+
+// TestSerializingBodyLimit: a body without an end must not fill the memory.
+func TestSerializingBodyLimit(t *testing.T) {
+	t.Parallel()
+	p := start(t, "mode=serializing", "fprocess=cat")
+	res, err := client.Do(p.request("POST", "/", io.LimitReader(zeros{}, 80<<20)))
+	if err == nil { // else the connection was closed on us while sending
+		res.Body.Close()
+		require.Equal(t, 413, res.StatusCode)
+	}
+	p.logged("POST / - 413 Request Entity Too Large")
+	require.Equal(t, "small", p.do("POST", "/", "small").body)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }

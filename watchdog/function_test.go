@@ -43,6 +43,11 @@ func testFunction(address string) {
 		fmt.Fprintln(os.Stderr, strings.Repeat("x", 25))
 	})
 	mux.HandleFunc("/notready", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "not yet", http.StatusTeapot) })
+	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s\n", r.Method, r.RequestURI)
+		r.Header.Write(w)
+		io.Copy(w, r.Body)
+	})
 	mux.HandleFunc("/pid", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -92,8 +92,27 @@ func (w *Watchdog) serveReady(ctx *fasthttp.RequestCtx) {
 	case w.slots != nil && len(w.slots) == cap(w.slots):
 		ctx.SetStatusCode(http.StatusTooManyRequests)
 	case w.settings.ReadyPath != "":
-		w.invoke(ctx, executor.Call{Target: []byte(w.settings.ReadyPath), Timeout: w.settings.ExecTimeout})
+		w.askFunction(ctx)
 	}
+}
+
+// askFunction answers with what the function says at ready_path. Nobody needs a
+// token for that, so nothing of the caller's reaches the function: else
+// /_/ready would be a way around jwt_auth.
+func (w *Watchdog) askFunction(ctx *fasthttp.RequestCtx) {
+	h := &ctx.Request.Header
+	if n := h.ContentLength(); n > 0 || n == -1 {
+		ctx.SetConnectionClose()
+		fail(ctx, http.StatusBadRequest, "text/plain; charset=utf-8", "/_/ready takes no body\n")
+		return
+	}
+	host, protocol := string(h.Host()), string(h.Protocol())
+	h.Reset()
+	h.DisableNormalizing()
+	h.SetProtocol(protocol)
+	h.SetHost(host)
+	h.SetRequestURI(w.settings.ReadyPath)
+	w.invoke(ctx, executor.Call{Target: []byte(w.settings.ReadyPath), Timeout: w.settings.ExecTimeout})
 }
 
 // refuse answers a request that may not pass. faas-cli compares the realm.

@@ -167,3 +167,26 @@ func TestReadyPath(t *testing.T) {
 	p = start(t, "ready_path=/check", script(`test $Http_Path = /check && echo fine`))
 	require.Equal(t, "fine\n", p.get("/_/ready").body)
 }
+
+// TestReadyPathPassesNothingOn: nobody needs a token for /_/ready, so it must
+// not carry a call to the function.
+func TestReadyPathPassesNothingOn(t *testing.T) {
+	t.Parallel()
+	p := start(t, httpEnv(t, 0, "ready_path=/headers")...)
+	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
+	r := p.get("/_/ready?admin=1", "X-Secret: attack", "Authorization: Bearer attack", "Cookie: attack", "Content-Type: attack")
+	require.Equal(t, 200, r.status)
+	require.True(t, strings.HasPrefix(r.body, "GET /headers\n"), r.body)
+	require.NotContains(t, r.body, "attack")
+	require.Equal(t, 400, p.do("GET", "/_/ready", "attack").status)
+
+	// A connection with such a body on it is not read on.
+	raw := p.raw("GET /_/ready HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nattack\r\n0\r\n\r\n" +
+		"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, 1, strings.Count(raw, "HTTP/1.1 "), raw)
+
+	fork := start(t, "ready_path=/x", "fprocess=cat")
+	require.Equal(t, 400, fork.do("GET", "/_/ready", "attack").status)
+	fork = start(t, "ready_path=/x", "fprocess=env")
+	require.NotContains(t, fork.get("/_/ready?attack", "X-Secret: attack").body, "attack")
+}

@@ -213,3 +213,20 @@ func TestWriteTimeoutIsNotAStreams(t *testing.T) {
 	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	p.logged(`GET / - 200 OK`)
 }
+
+// TestLockLink: another user of a shared temporary folder may have put a link
+// where the lock file goes.
+func TestLockLink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "precious")
+	require.NoError(t, os.WriteFile(precious, []byte("precious"), 0o600))
+	temp := filepath.Join(dir, "tmp")
+	require.NoError(t, os.Mkdir(temp, 0o700))
+	require.NoError(t, os.Symlink(precious, filepath.Join(temp, ".lock")))
+	p := start(t, "fprocess=cat", "TMPDIR="+temp)
+	require.Equal(t, 200, p.get("/_/health").status)
+	data, err := os.ReadFile(precious)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(data))
+}

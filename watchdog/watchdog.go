@@ -269,7 +269,7 @@ func (w *Watchdog) becomeReady() error {
 	if !w.settings.SuppressLock {
 		err := os.MkdirAll(filepath.Dir(w.lockPath), 0o777)
 		if err == nil {
-			err = os.WriteFile(w.lockPath, nil, 0o660)
+			err = writeLock(w.lockPath)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot write the lock file (suppress_lock=true does without): %w", err)
@@ -277,6 +277,21 @@ func (w *Watchdog) becomeReady() error {
 	}
 	w.accepting.Store(true)
 	return nil
+}
+
+// writeLock makes an empty file at path. It replaces what is there and does not
+// write through it: in a shared temporary folder that may be another user's
+// link to some file of ours.
+func writeLock(path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".lock-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if err := errors.Join(f.Chmod(0o660), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 func (w *Watchdog) becomeUnready() {

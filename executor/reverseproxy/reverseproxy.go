@@ -35,7 +35,7 @@ var (
 	// framing is ambiguous or broken, or its body ended early. It is the
 	// client's fault: 400.
 	ErrBadBody = errors.New("bad request")
-	// ErrBodyTooLarge: Options.BufferBody met a body over 64 MiB. It wraps
+	// ErrBodyTooLarge: Options.BufferBody met a body over MaxBuffered. It wraps
 	// ErrBadBody; the status for it is 413.
 	ErrBodyTooLarge = fmt.Errorf("%w: body is too large to buffer", ErrBadBody)
 )
@@ -68,6 +68,10 @@ type Upstream struct {
 
 const bufferSize = 32 << 10
 
+// MaxBuffered is the largest request body that is held in memory whole, in
+// bytes.
+const MaxBuffered = 64 << 20
+
 // New returns an upstream. It dials nothing yet.
 func New(c Config) *Upstream {
 	if c.DialTimeout == 0 {
@@ -79,7 +83,7 @@ func New(c Config) *Upstream {
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = 30 * time.Second
 	}
-	return &Upstream{config: c, maxBuffered: 64 << 20, tunnels: make(map[*conn]struct{})}
+	return &Upstream{config: c, maxBuffered: MaxBuffered, tunnels: make(map[*conn]struct{})}
 }
 
 func (u *Upstream) buffer() *[]byte {
@@ -102,7 +106,7 @@ type Options struct {
 	// IdleTimeout bounds the silence between two reads of the response body;
 	// 0 = none.
 	IdleTimeout time.Duration
-	// BufferBody reads a body of unknown length whole, up to 64 MiB, and sends
+	// BufferBody reads a body of unknown length whole, up to MaxBuffered, and sends
 	// it with a Content-Length. Reading it is bounded by the server's
 	// ReadTimeout, not by Timeout.
 	BufferBody bool

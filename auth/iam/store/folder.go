@@ -39,6 +39,7 @@ import (
 
 const (
 	maxFileSize = 1 << 20
+	maxWarnings = 50                    // of one load: a large broken file has as many as it has lines
 	debounce    = 50 * time.Millisecond // from the last event to the reload
 )
 
@@ -192,7 +193,11 @@ func (f *Folder) load() {
 
 	f.config.Logf("iam: %s: loaded %d issuers, %d policies and %d roles from %d files, with %d problems",
 		f.config.Dir, len(objects.Issuers), len(objects.Policies), len(objects.Roles), len(files), len(problems))
-	for _, p := range problems {
+	for i, p := range problems {
+		if i == maxWarnings {
+			f.config.Warnf("iam: %s: and %d more problems", f.config.Dir, len(problems)-i)
+			break
+		}
 		f.config.Warnf("iam: %s: %s", p.Source, p.Message)
 	}
 }
