@@ -72,7 +72,7 @@ func start(t *testing.T, dir string, env []string, name string, args ...string) 
 		exited: make(chan struct{}),
 	}
 	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=halt_on_error=1 atexit_sleep_ms=0"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, p.cmd.Start())
@@ -88,6 +88,7 @@ func start(t *testing.T, dir string, env []string, name string, args ...string) 
 			_ = p.cmd.Process.Kill()
 			t.Errorf("%s had to be killed", name)
 		}
+		require.NotContains(t, p.stderr.String(), "DATA RACE")
 		if t.Failed() {
 			t.Logf("%s printed\n%s\nand on stderr\n%s", name, p.stdout, p.stderr)
 		}
@@ -182,7 +183,7 @@ func (g *gatewayUp) idToken(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "gateway"), append([]string{"id-token"}, args...)...)
 	cmd.Dir = g.dir
-	cmd.Env = []string{}
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	return strings.TrimSuffix(string(out), "\n")
