@@ -119,7 +119,7 @@ func (k *fork) feed(body io.Reader, size int) {
 	case err != nil: // the function does not want the rest
 		k.body = bodyUnwanted
 	}
-	if peerGone(k.conn) {
+	if reverseproxy.WaitGone(k.conn) {
 		k.cancel(reverseproxy.ErrClientGone)
 	}
 }

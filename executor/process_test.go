@@ -129,7 +129,7 @@ func TestPeerGone(t *testing.T) {
 		server, err := ln.Accept()
 		require.NoError(t, err)
 		got := make(chan bool)
-		go func() { got <- peerGone(server) }()
+		go func() { got <- reverseproxy.WaitGone(server) }()
 		c.act(client, server)
 		require.Equal(t, c.want, <-got, c.name)
 		client.Close()

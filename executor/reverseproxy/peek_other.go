@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin && !freebsd
 
 package reverseproxy
 
@@ -7,7 +7,8 @@ import "net"
 // Without a peek nobody notices that a waiting client goes away, and an idle
 // connection is taken for a live one.
 
-func waitGone(net.Conn) bool { return false }
+// WaitGone returns false at once.
+func WaitGone(net.Conn) bool { return false }
 
 func isGone(net.Conn) bool { return false }
 

@@ -72,7 +72,7 @@ func (w *watch) run() {
 	client.SetReadDeadline(time.Time{})
 	w.mu.Unlock()
 
-	if waitGone(client) {
+	if WaitGone(client) {
 		w.gone.Store(true)
 		up.Close()
 	}

@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package reverseproxy
 
 import (
@@ -40,9 +42,10 @@ func rawConn(c net.Conn) syscall.RawConn {
 	return nil
 }
 
-// waitGone waits until c is closed by its other side (true), has data, or
-// meets its read deadline (false).
-func waitGone(c net.Conn) bool {
+// WaitGone waits until c is closed by its other side (true), has data, or meets
+// its read deadline (false). It reads nothing. A side that only says that it
+// sends no more counts as gone.
+func WaitGone(c net.Conn) bool {
 	raw := rawConn(c)
 	if raw == nil {
 		return false
