@@ -42,6 +42,14 @@ type Watchdog struct {
 	HealthcheckInterval time.Duration
 
 	ContentType string // content_type: of responses in the fork modes
+	// CGIHeaders has the output begin with a CGI header (cgi_headers).
+	CGIHeaders bool
+	// CombineOutput has stderr join the response (combine_output).
+	CombineOutput bool
+	// ReadDebug and WriteDebug log the begin of bodies in the fork modes: of
+	// requests and of responses (read_debug, write_debug).
+	ReadDebug, WriteDebug bool
+
 	BufferBody  bool   // http_buffer_req_body, buffer_http
 	MaxInflight int    // max_inflight: 429 beyond it; 0 = no limit
 	ReadyPath   string // ready_path: /_/ready also asks the function
@@ -81,6 +89,10 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		WriteTimeout:  e.duration(30*time.Second, "write_timeout"),
 		ExecTimeout:   e.duration(30*time.Second, "exec_timeout"),
 		ContentType:   e.str("application/octet-stream", "content_type"),
+		CGIHeaders:    e.boolean(false, "cgi_headers"),
+		CombineOutput: e.boolean(false, "combine_output"),
+		ReadDebug:     e.boolean(false, "read_debug"),
+		WriteDebug:    e.boolean(false, "write_debug"),
 		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
 		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
 		ReadyPath:     e.str("", "ready_path"),

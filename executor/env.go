@@ -13,8 +13,10 @@ import (
 )
 
 // requestEnv returns base and what CGI-like functions read of a request:
-// Http_<Header_Name> with each header's first value, Http_Method, Http_Query,
-// Http_Path (decoded) and Http_Transfer_Encoding.
+// Http_<Header_Name>, Http_Method, Http_Query, Http_Path (decoded) and
+// Http_Transfer_Encoding. A header that came more than once is one variable with
+// all values, as CGI has it (RFC 3875, section 4.1.18): joined by ", ", and by
+// "; " for Cookie. Upstream's watchdog gives the first value alone.
 //
 // The caller of a function chooses header names, so some are left out:
 //   - names with anything but letters, digits and hyphens: X_User would become
@@ -33,20 +35,36 @@ func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]stri
 		return nil, fmt.Errorf("%w: NUL in the request target", reverseproxy.ErrBadBody)
 	}
 
-	env := append(make([]string, 0, len(base)+24), base...)
-	seen := map[string]bool{
-		"Method": true, "Path": true, "Query": true, "Transfer_Encoding": true,
-		"Proxy": true, "Host": true, "Trailer": true,
+	const reserved = -1
+	at := map[string]int{ // which of headers a variable is
+		"Method": reserved, "Path": reserved, "Query": reserved, "Transfer_Encoding": reserved,
+		"Proxy": reserved, "Host": reserved, "Trailer": reserved,
 	}
+	var headers [][]byte // "Http_Name=value"
 	for name, value := range h.AllInOrder() {
 		if bytes.ContainsFunc(name, notPlain) || bytes.IndexByte(value, 0) >= 0 {
 			continue
 		}
 		variable := strings.ReplaceAll(textproto.CanonicalMIMEHeaderKey(string(name)), "-", "_")
-		if !seen[variable] {
-			seen[variable] = true
-			env = append(env, "Http_"+variable+"="+string(value))
+		i, seen := at[variable]
+		if i == reserved {
+			continue
 		}
+		if !seen {
+			i = len(headers)
+			at[variable] = i
+			headers = append(headers, []byte("Http_"+variable+"="))
+		} else if variable == "Cookie" {
+			headers[i] = append(headers[i], "; "...)
+		} else {
+			headers[i] = append(headers[i], ", "...)
+		}
+		headers[i] = append(headers[i], value...)
+	}
+
+	env := append(make([]string, 0, len(base)+len(headers)+4), base...)
+	for _, kv := range headers {
+		env = append(env, string(kv))
 	}
 	env = append(env, "Http_Method="+string(h.Method()))
 	if len(query) > 0 {

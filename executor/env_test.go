@@ -29,7 +29,8 @@ func TestRequestEnv(t *testing.T) {
 	}{
 		{"plain", "x-call-id: 7\r\nUser-Agent: curl\r\n", "/a%20b/c?q=%20&r",
 			[]string{"Http_X_Call_Id=7", "Http_User_Agent=curl", "Http_Method=POST", "Http_Query=q=%20&r", "Http_Path=/a b/c"}},
-		{"first value wins", "X-A: 1\r\nx-a: 2\r\n", "/", []string{"Http_X_A=1", "Http_Method=POST", "Http_Path=/"}},
+		{"all values", "X-A: 1\r\nCookie: a=1\r\nx-a: 2\r\nX-B: \r\nX-A: 3, 4\r\ncookie: b=2\r\n", "/",
+			[]string{"Http_X_A=1, 2, 3, 4", "Http_Cookie=a=1; b=2", "Http_X_B=", "Http_Method=POST", "Http_Path=/"}},
 		{"Authorization is passed", "authorization: Bearer t\r\n", "/",
 			[]string{"Http_Authorization=Bearer t", "Http_Method=POST", "Http_Path=/"}},
 		{"underscore does not shadow a hyphen", "X_User: evil\r\nX-User: good\r\n", "/",

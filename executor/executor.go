@@ -6,6 +6,7 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -21,6 +22,9 @@ var (
 	ErrTimeout = errors.New("the function ran into its time limit")
 	// ErrFailed: the function's process ended with a non-zero status.
 	ErrFailed = errors.New("function failed")
+	// ErrBadOutput: with Config.CGIHeaders, the output did not begin with a
+	// header as RFC 3875, section 6, has it. It wraps ErrFailed.
+	ErrBadOutput = fmt.Errorf("%w: bad CGI header", ErrFailed)
 )
 
 // errShutdown ends what still runs when Run's context does.
@@ -38,6 +42,14 @@ type Config struct {
 	BufferBody bool
 	// ContentType is that of the responses in the fork modes; empty = none.
 	ContentType string
+	// CGIHeaders has the output begin with a header, for the fork modes: see
+	// [ErrBadOutput].
+	CGIHeaders bool
+	// CombineOutput has stderr join the response, for the fork modes.
+	CombineOutput bool
+	// ReadDebug and WriteDebug log the first 4 KiB of each request body and
+	// each response body, for the fork modes. Headers are never logged.
+	ReadDebug, WriteDebug bool
 	// KillDelay is granted between SIGTERM and SIGKILL; 0 = 10s for HTTP,
 	// which may have state to save, and 1s in the fork modes.
 	KillDelay time.Duration
@@ -91,6 +103,8 @@ func Status(err error) (code int, internal bool) {
 	case errors.Is(err, syscall.E2BIG):
 		// Headers become environment variables, and the kernel limits those.
 		return http.StatusRequestHeaderFieldsTooLarge, false
+	case errors.Is(err, ErrBadOutput):
+		return http.StatusBadGateway, false
 	case errors.Is(err, ErrFailed):
 		return http.StatusInternalServerError, false
 	default:

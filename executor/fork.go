@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -56,8 +57,12 @@ type fork struct {
 	cancel  context.CancelCauseFunc
 	conn    net.Conn
 	feeding chan struct{} // closed when feed has returned
+	ending  chan struct{} // closed when it should
 	body    bodyState     // valid after feeding
 	ended   func()
+	logf    func(format string, args ...any)
+
+	received, sent *excerpt // for Config.ReadDebug and WriteDebug; nil = off
 }
 
 // bodyState says where feeding left the client's body, and so what the server
@@ -71,7 +76,7 @@ const (
 )
 
 // fork starts the process of one request and feeds it body, of which size
-// bytes must come; size -1 = until its end. The caller must call end.
+// bytes must come; size -1 = the client's chunks. The caller must call end.
 func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size int) (*fork, error) {
 	env, err := requestEnv(f.config.Env, &ctx.Request.Header, call.Target)
 	if err != nil {
@@ -93,7 +98,16 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 		ended()
 		return nil, err
 	}
-	k := &fork{process: p, cancel: cancel, feeding: make(chan struct{}), conn: ctx.Conn(), ended: ended}
+	k := &fork{
+		process: p, cancel: cancel, conn: ctx.Conn(), ended: ended, logf: f.config.logf,
+		feeding: make(chan struct{}), ending: make(chan struct{}),
+	}
+	if f.config.ReadDebug {
+		k.received = &excerpt{}
+	}
+	if f.config.WriteDebug {
+		k.sent = &excerpt{}
+	}
 	go k.feed(body, size)
 	return k, nil
 }
@@ -102,26 +116,59 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 // so that nobody works for one who went away.
 func (k *fork) feed(body io.Reader, size int) {
 	defer close(k.feeding)
-	from := &source{r: body}
+	from := &source{r: body, seen: k.received}
 	_, err := io.Copy(k.stdin, from)
-	k.stdin.Close()
-	switch {
-	case from.err != nil:
-		k.body = bodyBroken
-		k.cancel(fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, from.err))
-		return
-	case err == nil && size >= 0 && from.n < int64(size):
-		// fasthttp reports an early end as a plain one. Half an upload must
-		// not be processed as if it were whole.
-		k.body = bodyBroken
-		k.cancel(fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.ErrBadBody, from.n, size))
-		return
-	case err != nil: // the function does not want the rest
+	if err != nil && from.err == nil { // the function does not want the rest
+		k.stdin.Close()
 		k.body = bodyUnwanted
+	} else {
+		if err == nil {
+			err = wholeBody(k.conn, body, from.n, size)
+		}
+		if err != nil {
+			// The process is ended without seeing the end of its input: half an
+			// upload must not be processed as if it were whole.
+			k.body = bodyBroken
+			k.cancel(reverseproxy.BodyFailure(k.conn, err))
+			return
+		}
+		k.stdin.Close()
+	}
+	select {
+	case <-k.ending: // whose deadline wholeBody may have taken back
+		return
+	default:
 	}
 	if reverseproxy.WaitGone(k.conn) {
 		k.cancel(reverseproxy.ErrClientGone)
 	}
+}
+
+// wholeBody returns an error if a body of size bytes, of which n were read up to
+// a plain io.EOF, is not whole: fasthttp reports an early end like that, too.
+func wholeBody(client net.Conn, body io.Reader, n int64, size int) error {
+	if size < 0 {
+		return reverseproxy.EndOfChunks(client, body)
+	}
+	if n < int64(size) {
+		return fmt.Errorf("%w: %d bytes instead of %d", io.ErrUnexpectedEOF, n, size)
+	}
+	return nil
+}
+
+// read reads the process' output. Its io.EOF comes after a clean end only.
+func (k *fork) read(p []byte) (int, error) {
+	n, err := k.stdout.Read(p)
+	if n > 0 || err == nil {
+		return n, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, ErrTimeout
+	}
+	if err := k.wait(); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
 }
 
 // end ends the process if it still runs, and returns when nothing of it uses
@@ -138,6 +185,7 @@ func (k *fork) end() {
 		// Wake the feeder where it reads from the client or watches it. In the
 		// midst of a body the deadline stays: a server that went on reading
 		// could take the rest of a chunk for the next request.
+		close(k.ending)
 		k.conn.SetReadDeadline(time.Unix(1, 0))
 		k.stdin.Close()
 		<-k.feeding
@@ -150,30 +198,68 @@ func (k *fork) end() {
 	}
 	<-k.exited
 	k.release()
+	if k.received != nil {
+		k.logf("Request body: %s", k.received)
+	}
+	if k.sent != nil {
+		k.logf("Response body: %s", k.sent)
+	}
 	k.ended()
+}
+
+// excerpt keeps the begin of what is written to it; nil keeps nothing.
+type excerpt struct {
+	head []byte
+	n    int64
+}
+
+const maxExcerpt = 4 << 10
+
+// Write implements io.Writer. It never fails.
+func (e *excerpt) Write(p []byte) (int, error) {
+	if e != nil {
+		e.head = append(e.head, p[:min(len(p), maxExcerpt-len(e.head))]...)
+		e.n += int64(len(p))
+	}
+	return len(p), nil
+}
+
+// String is on one line: a body must not write log lines of its own.
+func (e *excerpt) String() string {
+	if more := e.n - int64(len(e.head)); more > 0 {
+		return fmt.Sprintf("%d bytes, %q and %d more", e.n, e.head, more)
+	}
+	return fmt.Sprintf("%d bytes, %q", e.n, e.head)
 }
 
 // source remembers how much was read, and an error of the reader, which io.Copy
 // does not tell from one of the writer.
 type source struct {
-	r   io.Reader
-	n   int64
-	err error
+	r    io.Reader
+	n    int64
+	err  error
+	seen *excerpt
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.n += int64(n)
+	s.seen.Write(p[:n])
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err
 }
 
-// requestBody returns the request's body and its length, -1 = unknown.
+// requestBody returns the request's body and its length, -1 = chunked.
 func requestBody(ctx *fasthttp.RequestCtx) (io.Reader, int) {
 	if body := ctx.RequestBodyStream(); body != nil {
 		return body, max(ctx.Request.Header.ContentLength(), -1)
 	}
-	return bytes.NewReader(ctx.Request.Body()), -1
+	body := ctx.Request.Body()
+	return bytes.NewReader(body), len(body)
 }
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -28,8 +28,9 @@ type process struct {
 }
 
 // start runs the command. When ctx ends, the process' group gets a SIGTERM, and
-// what is left of it after delay, or when kill ends, a SIGKILL. The output goes to the log when
-// logStdout is set, and is to be read from stdout else.
+// what is left of it after delay, or when kill ends, a SIGKILL. The output goes
+// to the log when logStdout is set, and is to be read from stdout else, where
+// Config.CombineOutput has stderr join it.
 func (c Config) start(ctx, kill context.Context, env []string, delay time.Duration, logStdout bool) (*process, error) {
 	p := &process{ctx: ctx, exited: make(chan struct{}), killed: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
@@ -46,7 +47,11 @@ func (c Config) start(ctx, kill context.Context, env []string, delay time.Durati
 		return r, w, err
 	}
 	stdout, childStdout, err1 := pipe()
-	stderr, childStderr, err2 := pipe()
+	var stderr *os.File
+	childStderr, err2 := childStdout, error(nil)
+	if logStdout || !c.CombineOutput {
+		stderr, childStderr, err2 = pipe()
+	}
 	childStdin, stdin, err3 := os.Pipe()
 	if err3 == nil {
 		theirs, ours = append(theirs, childStdin), append(ours, stdin)
@@ -70,7 +75,9 @@ func (c Config) start(ctx, kill context.Context, env []string, delay time.Durati
 	}
 
 	p.stdin = stdin
-	p.logs.Go(func() { c.copyLog(c.Stderr, "stderr", stderr) })
+	if stderr != nil {
+		p.logs.Go(func() { c.copyLog(c.Stderr, "stderr", stderr) })
+	}
 	if logStdout {
 		p.logs.Go(func() { c.copyLog(c.Stdout, "stdout", stdout) })
 	} else {
@@ -111,10 +118,14 @@ func (p *process) wait() error {
 	return p.err
 }
 
-// release closes our ends of a process that has exited, and returns when
-// nothing more happens to its group.
+// release closes our ends of a process that has exited, and ends what it left
+// behind in its group. No limit counts what runs on after its call, no log line
+// names it, and it would slow down the next calls. What is meant to outlive a
+// call can leave the group, as with setsid.
 func (p *process) release() {
-	if !p.stopKill() {
+	if p.stopKill() {
+		killGroup(p.cmd.Process)
+	} else {
 		<-p.killed
 	}
 	p.stdin.Close()

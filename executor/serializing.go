@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -26,29 +27,34 @@ func (s *Serializing) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 		return fmt.Errorf("%w: %d bytes, want at most %d", reverseproxy.ErrBodyTooLarge, size, reverseproxy.MaxBuffered)
 	}
 	in, err := io.ReadAll(io.LimitReader(body, reverseproxy.MaxBuffered+1))
-	if err != nil {
-		return fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, err)
-	}
 	if len(in) > reverseproxy.MaxBuffered {
 		return fmt.Errorf("%w: more than %d bytes", reverseproxy.ErrBodyTooLarge, reverseproxy.MaxBuffered)
 	}
-	if size >= 0 && len(in) < size {
-		return fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.ErrBadBody, len(in), size)
+	if err == nil {
+		err = wholeBody(ctx.Conn(), body, int64(len(in)), size)
+	}
+	if err != nil {
+		return reverseproxy.BodyFailure(ctx.Conn(), err)
 	}
 	k, err := s.fork(ctx, call, bytes.NewReader(in), len(in))
 	if err != nil {
 		return err
 	}
 	defer k.end()
-	out, err := io.ReadAll(readerFunc((&output{fork: k}).read))
+	out, err := io.ReadAll(readerFunc(k.read))
 	if err != nil {
+		k.sent.Write(out) // what a failed function wrote is what one looks for
 		return err
 	}
-	ctx.SetContentType(s.config.ContentType)
+	var header cgiHeader
+	if s.config.CGIHeaders {
+		if header, err = readCGIHeader(bufio.NewReader(bytes.NewReader(out))); err != nil {
+			return err
+		}
+		out = out[header.size:]
+	}
+	k.sent.Write(out)
+	header.apply(&ctx.Response.Header, s.config.ContentType)
 	ctx.Response.SetBodyRaw(out)
 	return nil
 }
-
-type readerFunc func(p []byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

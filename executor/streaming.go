@@ -1,11 +1,13 @@
 package executor
 
 import (
+	"bufio"
 	"errors"
 	"io"
-	"os"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Streaming forks a process for each request. The body is its stdin, its stdout
@@ -16,31 +18,37 @@ type Streaming struct{ *forks }
 // NewStreaming returns the streaming mode of c.
 func NewStreaming(c Config) *Streaming { return &Streaming{newForks(c)} }
 
-// Invoke answers ctx with the output of a new process: 200 with its first byte
-// or its clean end. An error before that leaves the response untouched, see
-// [Status]; after it the response is cut off, so that nobody takes it for
-// whole, and the reason is logged.
+// Invoke answers ctx with the output of a new process: 200, or what its CGI
+// header says, with its first byte or its clean end. An error before that
+// leaves the response untouched, see [Status]; after it the response is cut
+// off, so that nobody takes it for whole, and the reason is logged.
 func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	body, size := requestBody(ctx)
 	k, err := s.fork(ctx, call, body, size)
 	if err != nil {
 		return err
 	}
-	out := &output{fork: k, buf: make([]byte, 32<<10), logf: s.config.logf}
-	n, err := out.read(out.buf)
-	for err == nil && ctx.IsHead() { // its answer has no body to stream
-		n, err = out.read(out.buf)
+	out := &output{fork: k, in: bufio.NewReaderSize(readerFunc(k.read), 32<<10)}
+	var header cgiHeader
+	if s.config.CGIHeaders {
+		header, err = readCGIHeader(out.in)
+	} else {
+		_, err = out.in.Peek(1)
 	}
+	if err == nil && (ctx.IsHead() || header.hasNoBody()) { // nothing to stream
+		if _, err = io.Copy(io.Discard, out.in); err == nil {
+			err = io.EOF
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		k.end()
+		return err
+	}
+	header.apply(&ctx.Response.Header, s.config.ContentType)
 	if err != nil {
 		k.end()
-		if !errors.Is(err, io.EOF) {
-			return err
-		}
-		ctx.SetContentType(s.config.ContentType)
 		return nil
 	}
-	out.first = out.buf[:n]
-	ctx.SetContentType(s.config.ContentType)
 	ctx.SetBodyStream(out, -1)
 	ctx.Response.ImmediateHeaderFlush = true
 	return nil
@@ -49,40 +57,28 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 // output is the body of a streaming response.
 type output struct {
 	*fork
-	buf   []byte
-	first []byte // read before the response began
-	n     int64
-	logf  func(format string, args ...any)
+	in   *bufio.Reader // reads from fork
+	n    int64
+	done bool // read to its end, or to an error
 }
 
 // Read implements io.Reader. Its io.EOF comes after the process' clean end only.
 func (o *output) Read(p []byte) (int, error) {
-	if len(o.first) > 0 {
-		n := copy(p, o.first)
-		o.first = o.first[n:]
-		o.n += int64(n)
-		return n, nil
-	}
-	n, err := o.read(p)
+	n, err := o.in.Read(p)
 	o.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		o.logf("Response cut off after %d bytes: %s", o.n, err)
+	o.sent.Write(p[:n])
+	if err != nil {
+		o.finish(err)
 	}
 	return n, err
 }
 
-func (o *output) read(p []byte) (int, error) {
-	n, err := o.stdout.Read(p)
-	if n > 0 || err == nil {
-		return n, nil
+// finish logs once why a response is not whole.
+func (o *output) finish(err error) {
+	if !o.done && !errors.Is(err, io.EOF) {
+		o.logf("Response cut off after %d bytes: %s", o.n, err)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return 0, ErrTimeout
-	}
-	if err := o.wait(); err != nil {
-		return 0, err
-	}
-	return 0, io.EOF
+	o.done = true
 }
 
 // Sent returns how many bytes of body were read so far.
@@ -91,6 +87,7 @@ func (o *output) Sent() int64 { return o.n }
 // Close implements io.Closer: fasthttp calls it when the response is out, or
 // when the client went away.
 func (o *output) Close() error {
+	o.finish(reverseproxy.ErrClientGone)
 	o.end()
 	return nil
 }

@@ -219,11 +219,20 @@ func TestTruncatedUpload(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"streaming", "serializing"} {
 		p := start(t, "mode="+mode, script(`cat > body; touch complete`))
-		for _, framing := range []string{"Content-Length: 100000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nffff\r\n"} {
-			got := p.halfClosed("POST / HTTP/1.1\r\nHost: x\r\n" + framing + strings.Repeat("x", 20_000))
+		for _, framing := range []string{
+			"Content-Length: 100000\r\n\r\n",
+			"Transfer-Encoding: chunked\r\n\r\nffff\r\n", // in a chunk
+			"Transfer-Encoding: chunked\r\n\r\n4e20\r\n", // and between two
+		} {
+			ending := ""
+			if strings.Contains(framing, "4e20") {
+				ending = "\r\n"
+			}
+			got := p.halfClosed("POST / HTTP/1.1\r\nHost: x\r\n" + framing + strings.Repeat("x", 20_000) + ending)
 			require.NotContains(t, got, "200 OK")
 		}
-		p.logged(`(?s)400: bad request.*400: bad request`)
+		p.logged(`(?s)(499: client closed the connection while it sent the body.*){3}`)
+		require.Contains(t, p.raw("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxx\r\nno size\r\n"), " 400 Bad Request\r\n")
 		require.NoFileExists(t, filepath.Join(p.dir, "complete"))
 	}
 }

@@ -96,11 +96,17 @@ func New(c Config) (*Watchdog, error) {
 		Upstream:    s.Upstream,
 		BufferBody:  s.BufferBody,
 		ContentType: s.ContentType,
-		Stdout:      c.Stdout,
-		Stderr:      c.Stderr,
-		PrefixLogs:  s.PrefixLogs,
-		MaxLine:     s.LogBufferSize,
-		Logf:        w.log.Printf,
+
+		CGIHeaders:    s.CGIHeaders,
+		CombineOutput: s.CombineOutput,
+		ReadDebug:     s.ReadDebug,
+		WriteDebug:    s.WriteDebug,
+
+		Stdout:     c.Stdout,
+		Stderr:     c.Stderr,
+		PrefixLogs: s.PrefixLogs,
+		MaxLine:    s.LogBufferSize,
+		Logf:       w.log.Printf,
 	}
 	var err error
 	switch s.Mode {

@@ -2,6 +2,7 @@ package reverseproxy
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,10 @@ func (c *conn) Read(p []byte) (int, error) {
 // Errors never quote what came: it may hold cookies or tokens.
 func (c *conn) readHeader() error {
 	for range maxInterim {
+		// fasthttp takes status 000 for 200.
+		if line, err := c.br.Peek(len("HTTP/1.1 000")); err == nil && bytes.HasSuffix(line, []byte(" 000")) {
+			return fmt.Errorf("%w: it answered with status 000, which is none", ErrUnreachable)
+		}
 		if err := c.resp.Header.Read(c.br); err != nil {
 			var small *fasthttp.ErrSmallBuffer
 			switch {

@@ -129,6 +129,8 @@ func TestBadResponses(t *testing.T) {
 		"half a header":        "HTTP/1.1 200 OK\r\nX-Token: secret",
 		"not http":             "SSH-2.0-secret\r\n\r\n",
 		"status 99":            "HTTP/1.1 099 secret\r\n\r\n",
+		"status 0":             "HTTP/1.1 000 secret\r\n\r\n",
+		"status 0 after a 103": "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 000\r\n\r\n",
 		"bad length":           "HTTP/1.1 200 OK\r\nX: secret\r\nContent-Length: -1\r\n\r\n",
 		"two lengths":          "HTTP/1.1 200 OK\r\nX: secret\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
 		"unknown encoding":     "HTTP/1.1 200 OK\r\nX: secret\r\nTransfer-Encoding: gzip\r\n\r\n",

@@ -43,7 +43,7 @@ func (s *sender) run(buf []byte) {
 		readErr, s.upstreamErr = s.bytes(buf)
 	}
 	if readErr != nil {
-		s.clientErr = bodyFailure(s.ctx.Conn(), readErr)
+		s.clientErr = BodyFailure(s.ctx.Conn(), readErr)
 		s.up.Close()
 	}
 }
@@ -89,7 +89,7 @@ func (s *sender) chunks(buf []byte) (readErr, writeErr error) {
 		}
 	}
 	if s.req.live {
-		if err := endOfChunks(s.ctx.Conn(), s.req.body); err != nil {
+		if err := EndOfChunks(s.ctx.Conn(), s.req.body); err != nil {
 			return err, nil
 		}
 	}
@@ -154,18 +154,18 @@ func readWhole(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes without a Content-Length", ErrBodyTooLarge, limit)
 	}
 	if err == nil {
-		err = endOfChunks(ctx.Conn(), body)
+		err = EndOfChunks(ctx.Conn(), body)
 	}
 	if err != nil {
-		return nil, bodyFailure(ctx.Conn(), err)
+		return nil, BodyFailure(ctx.Conn(), err)
 	}
 	return b, nil
 }
 
-// endOfChunks tells the end of a chunked body from a client that broke off
+// EndOfChunks tells the end of a chunked body from a client that broke off
 // between two chunks: fasthttp reports io.EOF for both, but only in the second
 // case does another read turn to the connection, where the deadline meets it.
-func endOfChunks(client net.Conn, body io.Reader) error {
+func EndOfChunks(client net.Conn, body io.Reader) error {
 	client.SetReadDeadline(longAgo)
 	n, err := body.Read(make([]byte, 1))
 	client.SetReadDeadline(time.Time{})
@@ -175,8 +175,9 @@ func endOfChunks(client net.Conn, body io.Reader) error {
 	return nil
 }
 
-// bodyFailure says whose fault a failed read of the client's body is.
-func bodyFailure(client net.Conn, err error) error {
+// BodyFailure says whose fault a failed read of the client's body is:
+// ErrClientGone, or ErrBadBody when the client is still there.
+func BodyFailure(client net.Conn, err error) error {
 	if isGone(client) {
 		return fmt.Errorf("%w while it sent the body", ErrClientGone)
 	}

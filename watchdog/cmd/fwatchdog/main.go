@@ -9,5 +9,8 @@ import (
 )
 
 func main() {
+	if status, ok := watchdog.Init(os.Args, os.Environ()); ok {
+		os.Exit(status)
+	}
 	os.Exit(watchdog.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
