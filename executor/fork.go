@@ -59,7 +59,7 @@ type fork struct {
 	feeding chan struct{} // closed when feed has returned
 	ending  chan struct{} // closed when it should
 	body    bodyState     // valid after feeding
-	ended   func()
+	ended   func(left bool)
 	logf    func(format string, args ...any)
 
 	received, sent *excerpt // for Config.ReadDebug and WriteDebug; nil = off
@@ -88,14 +88,18 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 		stopTimer = time.AfterFunc(call.Timeout, func() { cancel(ErrTimeout) }).Stop
 	}
 	f.running.Add(1)
-	ended := func() {
+	var p *process
+	ended := func(left bool) {
 		stopTimer()
 		cancel(nil)
-		f.running.Done()
+		if left {
+			go f.killLeftovers(p)
+		} else {
+			f.running.Done()
+		}
 	}
-	p, err := f.config.start(runCtx, f.kill, env, f.config.killDelay(time.Second), false)
-	if err != nil {
-		ended()
+	if p, err = f.config.start(runCtx, f.kill, env, f.config.killDelay(time.Second), false); err != nil {
+		ended(false)
 		return nil, err
 	}
 	k := &fork{
@@ -110,6 +114,20 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 	}
 	go k.feed(body, size)
 	return k, nil
+}
+
+// killLeftovers ends what a process has left running in its group. No limit
+// counts what runs on after its call, no log line names it, and it would slow
+// down the calls that follow. What is meant to outlive a call has a moment to
+// leave the group, which setsid does.
+func (f *forks) killLeftovers(p *process) {
+	defer f.running.Done()
+	select {
+	case <-time.After(f.config.killDelay(time.Second)):
+	case <-f.ctx.Done():
+	case <-f.kill.Done():
+	}
+	killGroup(p.cmd.Process)
 }
 
 // feed writes the request's body to the process and then watches the client,
@@ -197,14 +215,14 @@ func (k *fork) end() {
 		}
 	}
 	<-k.exited
-	k.release()
+	left := k.release()
 	if k.received != nil {
 		k.logf("Request body: %s", k.received)
 	}
 	if k.sent != nil {
 		k.logf("Response body: %s", k.sent)
 	}
-	k.ended()
+	k.ended(left)
 }
 
 // excerpt keeps the begin of what is written to it; nil keeps nothing.

@@ -118,13 +118,12 @@ func (p *process) wait() error {
 	return p.err
 }
 
-// release closes our ends of a process that has exited, and ends what it left
-// behind in its group. No limit counts what runs on after its call, no log line
-// names it, and it would slow down the next calls. What is meant to outlive a
-// call can leave the group, as with setsid.
-func (p *process) release() {
+// release closes our ends of a process that has exited, and returns when
+// nothing more happens to its group. left says that the process ended by itself
+// and others of the group still run.
+func (p *process) release() (left bool) {
 	if p.stopKill() {
-		killGroup(p.cmd.Process)
+		left = groupExists(p.cmd.Process)
 	} else {
 		<-p.killed
 	}
@@ -132,6 +131,7 @@ func (p *process) release() {
 	if p.stdout != nil {
 		p.stdout.Close()
 	}
+	return left
 }
 
 // lookup says at the start what every request would say else: that there is no

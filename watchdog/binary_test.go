@@ -80,8 +80,13 @@ type program struct {
 
 // launch starts fwatchdog without waiting for anything.
 func launch(t *testing.T, env ...string) *program {
+	return launchUnder(t, []string{fwatchdog}, env...)
+}
+
+// launchUnder starts fwatchdog by another command.
+func launchUnder(t *testing.T, command []string, env ...string) *program {
 	p := &program{t: t, dir: t.TempDir(), stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(fwatchdog)
+	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + p.dir, "GORACE=halt_on_error=1 atexit_sleep_ms=0",
@@ -111,6 +116,12 @@ var servingOn = regexp.MustCompile(`Serving mode \w+ on (\S+),`)
 // start starts fwatchdog and waits until it serves.
 func start(t *testing.T, env ...string) *program {
 	p := launch(t, env...)
+	p.serving()
+	return p
+}
+
+func (p *program) serving() {
+	p.t.Helper()
 	p.eventually(func() bool {
 		m := servingOn.FindStringSubmatch(p.stderr.String())
 		if m != nil {
@@ -118,7 +129,6 @@ func start(t *testing.T, env ...string) *program {
 		}
 		return m != nil
 	}, "serving")
-	return p
 }
 
 func (p *program) eventually(f func() bool, what string) {
