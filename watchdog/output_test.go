@@ -253,7 +253,11 @@ func TestStreamingTwoGiB(t *testing.T) {
 	p := start(t, "fprocess=cat", "exec_timeout=5m")
 	chunk := make([]byte, 1<<20)
 	rand.Read(chunk)
-	body := io.LimitReader(repeat(chunk), size)
+	readers := make([]io.Reader, size/len(chunk))
+	for i := range readers {
+		readers[i] = bytes.NewReader(chunk)
+	}
+	body := io.MultiReader(readers...)
 	req, err := http.NewRequest("POST", p.url, body)
 	require.NoError(t, err)
 	began := time.Now()
