@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net"
 
 	"github.com/valyala/fasthttp"
 
@@ -51,15 +52,19 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	}
 	ctx.SetBodyStream(out, -1)
 	ctx.Response.ImmediateHeaderFlush = true
+	if !ctx.Request.Header.IsHTTP11() {
+		out.untilClose(ctx)
+	}
 	return nil
 }
 
 // output is the body of a streaming response.
 type output struct {
 	*fork
-	in   *bufio.Reader // reads from fork
-	n    int64
-	done bool // read to its end, or to an error
+	in     *bufio.Reader // reads from fork
+	n      int64
+	done   bool // read to its end, or to an error
+	closed bool
 }
 
 // Read implements io.Reader. Its io.EOF comes after the process' clean end only.
@@ -96,7 +101,30 @@ func (o *output) Sent() int64 { return o.n }
 // Close implements io.Closer: fasthttp calls it when the response is out, or
 // when the client went away.
 func (o *output) Close() error {
-	o.finish(reverseproxy.ErrClientGone)
-	o.end()
+	if !o.closed {
+		o.closed = true
+		o.finish(reverseproxy.ErrClientGone)
+		o.end()
+	}
 	return nil
+}
+
+// untilClose takes the response out of the server's hands, which would write it
+// in chunks: those a client that does not speak HTTP/1.1 takes for content
+// (RFC 9112, section 6.1).
+func (o *output) untilClose(ctx *fasthttp.RequestCtx) {
+	client := ctx.Conn()
+	ctx.SetConnectionClose()
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(net.Conn) {
+		defer o.Close()
+		ctx.Response.Header.Del("Transfer-Encoding")
+		_, err := client.Write(ctx.Response.Header.Header())
+		if err == nil {
+			_, err = o.WriteTo(client)
+		}
+		if tcp, ok := client.(interface{ SetLinger(int) error }); ok && err != nil {
+			tcp.SetLinger(0) // cut short, it must not end well
+		}
+	})
 }

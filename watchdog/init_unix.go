@@ -40,8 +40,10 @@ func Init(args, environ []string) (status int, ok bool) {
 	}
 	go func() {
 		for s := range signals {
-			// SIGURG is the Go runtime's own, SIGCHLD and SIGPIPE are about us.
-			if s != syscall.SIGURG && s != syscall.SIGCHLD && s != syscall.SIGPIPE {
+			switch s {
+			case syscall.SIGURG, syscall.SIGCHLD, syscall.SIGPIPE: // about this process
+			case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU: // would stop it, and nobody continues it
+			default:
 				syscall.Kill(child, s.(syscall.Signal))
 			}
 		}
