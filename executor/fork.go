@@ -214,6 +214,9 @@ func (k *fork) end() {
 			k.conn.SetReadDeadline(time.Now().Add(time.Second))
 		}
 	}
+	if c, ok := k.conn.(interface{ Linger() }); ok && k.body != bodyRead {
+		c.Linger() // if the server closes the connection now
+	}
 	<-k.exited
 	left := k.release()
 	if k.received != nil {

@@ -138,6 +138,32 @@ func TestStreamingToHTTP10(t *testing.T) {
 	p.eventually(func() bool { return p.get("/x").status == 200 }, "a free slot")
 }
 
+// An answer that comes while the client still sends arrives, and the client may
+// finish its sentence: a reset could destroy the answer on its way.
+func TestEarlyAnswer(t *testing.T) {
+	t.Parallel()
+	p := start(t, "fprocess=echo done")
+	for _, framing := range []string{"Content-Length: 200000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n30d40\r\n"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+framing+strings.Repeat("x", 20_000))
+		answer := bufio.NewReader(conn)
+		res, err := http.ReadResponse(answer, nil)
+		require.NoError(t, err)
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.Equal(t, "done\n", string(b))
+		for range 18 {
+			_, err = io.WriteString(conn, strings.Repeat("x", 10_000))
+			require.NoError(t, err)
+		}
+		_, err = answer.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+	}
+}
+
 func TestCombineOutput(t *testing.T) {
 	t.Parallel()
 	const both = `fprocess=sh -c 'echo one; echo two >&2; echo three'`

@@ -170,6 +170,9 @@ func (c *Client) lingerFor(contentLength int) {
 	c.mu.Unlock()
 }
 
+// Linger notes that the client may still be sending when the response is out.
+func (c *Client) Linger() { c.lingerFor(-1) }
+
 func (c *Client) responseDone() {
 	c.mu.Lock()
 	f := c.done
