@@ -66,6 +66,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.buf.Write(p)
 }
 
+func (o *output) Len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Len()
+}
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -106,7 +112,8 @@ func launchProgram(t *testing.T, path string, env ...string) *program {
 		require.NotContains(t, p.stderr.String(), "DATA RACE")
 		require.NotContains(t, p.stderr.String(), "BUG: panic")
 		if t.Failed() {
-			t.Logf("fwatchdog's output:\n%s%s", p.stdout, p.stderr)
+			stdout := p.stdout.String()
+			t.Logf("fwatchdog's output:\n%s%s", stdout[max(0, len(stdout)-10_000):], p.stderr)
 		}
 	})
 	return p
