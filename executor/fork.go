@@ -40,7 +40,7 @@ func (f *forks) Run(ctx context.Context) error {
 		return err
 	}
 	<-ctx.Done()
-	f.cancel(errShutdown)
+	f.cancel(ErrShutdown)
 	f.running.Wait()
 	return nil
 }

@@ -22,7 +22,7 @@ func NewStreaming(c Config) *Streaming { return &Streaming{newForks(c)} }
 // Invoke answers ctx with the output of a new process: 200, or what its CGI
 // header says, with its first byte or its clean end. An error before that
 // leaves the response untouched, see [Status]; after it the response is cut
-// off, so that nobody takes it for whole, and the reason is logged.
+// off, so that nobody takes it for whole, and the body's Err says why.
 func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	body, size := requestBody(ctx)
 	k, err := s.fork(ctx, call, body, size)
@@ -62,8 +62,9 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 type output struct {
 	*fork
 	in     *bufio.Reader // reads from fork
+	whole  bool
 	n      int64
-	done   bool // read to its end, or to an error
+	cause  error // why the output was cut off
 	closed bool
 }
 
@@ -72,8 +73,10 @@ func (o *output) Read(p []byte) (int, error) {
 	n, err := o.in.Read(p)
 	o.n += int64(n)
 	o.sent.Write(p[:n])
-	if err != nil {
-		o.finish(err)
+	if err == io.EOF {
+		o.whole = true
+	} else if err != nil {
+		o.cause = err
 	}
 	return n, err
 }
@@ -87,23 +90,26 @@ func (o *output) WriteTo(w io.Writer) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{o}, make([]byte, 32<<10))
 }
 
-// finish logs once why a response is not whole.
-func (o *output) finish(err error) {
-	if !o.done && !errors.Is(err, io.EOF) {
-		o.logf("Response cut off after %d bytes: %s", o.n, err)
-	}
-	o.done = true
-}
-
 // Sent returns how many bytes of body were read so far.
 func (o *output) Sent() int64 { return o.n }
+
+// Err says, after Close, why the output was cut off; nil = it was not.
+func (o *output) Err() error {
+	switch {
+	case o.whole:
+		return nil
+	case o.cause != nil:
+		return o.cause
+	default:
+		return reverseproxy.ErrClientGone
+	}
+}
 
 // Close implements io.Closer: fasthttp calls it when the response is out, or
 // when the client went away.
 func (o *output) Close() error {
 	if !o.closed {
 		o.closed = true
-		o.finish(reverseproxy.ErrClientGone)
 		o.end()
 	}
 	return nil

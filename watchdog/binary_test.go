@@ -26,6 +26,10 @@ var fwatchdog string
 const functionVariable = "WATCHDOG_TEST_FUNCTION"
 
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(inprocVariable); kind != "" {
+		inprocFunction(kind)
+		return
+	}
 	if address := os.Getenv(functionVariable); address != "" {
 		testFunction(address)
 		return
@@ -62,6 +66,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.buf.Write(p)
 }
 
+func (o *output) Len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Len()
+}
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -79,12 +89,13 @@ type program struct {
 }
 
 // launch starts fwatchdog without waiting for anything.
-func launch(t *testing.T, env ...string) *program {
-	return launchUnder(t, []string{fwatchdog}, env...)
+func launch(t *testing.T, env ...string) *program { return launchProgram(t, fwatchdog, env...) }
+
+func launchProgram(t *testing.T, path string, env ...string) *program {
+	return launchCommand(t, []string{path}, env...)
 }
 
-// launchUnder starts fwatchdog by another command.
-func launchUnder(t *testing.T, command []string, env ...string) *program {
+func launchCommand(t *testing.T, command []string, env ...string) *program {
 	p := &program{t: t, dir: t.TempDir(), stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(command[0], command[1:]...)
 	p.cmd.Dir = p.dir
@@ -105,7 +116,8 @@ func launchUnder(t *testing.T, command []string, env ...string) *program {
 		require.NotContains(t, p.stderr.String(), "DATA RACE")
 		require.NotContains(t, p.stderr.String(), "BUG: panic")
 		if t.Failed() {
-			t.Logf("fwatchdog's output:\n%s%s", p.stdout, p.stderr)
+			stdout := p.stdout.String()
+			t.Logf("fwatchdog's output:\n%s%s", stdout[max(0, len(stdout)-10_000):], p.stderr)
 		}
 	})
 	return p
@@ -116,11 +128,11 @@ var servingOn = regexp.MustCompile(`Serving mode \w+ on (\S+),`)
 // start starts fwatchdog and waits until it serves.
 func start(t *testing.T, env ...string) *program {
 	p := launch(t, env...)
-	p.serving()
+	p.awaitServing()
 	return p
 }
 
-func (p *program) serving() {
+func (p *program) awaitServing() {
 	p.t.Helper()
 	p.eventually(func() bool {
 		m := servingOn.FindStringSubmatch(p.stderr.String())

@@ -56,7 +56,7 @@ func TestForkModes(t *testing.T) {
 			if mode == "streaming" {
 				require.Equal(t, 200, r.status)
 				require.ErrorIs(t, r.err, io.ErrUnexpectedEOF) // visibly cut off
-				p.logged(`Response cut off after 6 bytes: function failed: exit status 4`)
+				p.logged(`GET /late - 200 OK - ContentLength: 6B \(\d\.\d{4}s\) - cut off: function failed: exit status 4\n`)
 			} else {
 				require.Equal(t, 500, r.status)
 				require.NotContains(t, r.body, "begun")
@@ -128,6 +128,20 @@ func TestStreamingLargeBody(t *testing.T) {
 	require.Equal(t, sent.Sum(nil), received.Sum(nil))
 	require.Less(t, p.peakMemory(), 90_000) // the race detector takes most of it
 	p.logged(`POST / - 200 OK - ContentLength: ` + human + ` \(`)
+}
+
+// peakMemory returns the most memory that p ever had in use, in kB; 0 where
+// that is not to be had.
+func (p *program) peakMemory() int {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kB, err := strconv.Atoi(strings.Fields(after)[0])
+	require.NoError(p.t, err)
+	return kB
 }
 
 type repeat []byte

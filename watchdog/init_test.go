@@ -23,7 +23,7 @@ func asInit(t *testing.T, env ...string) *program {
 	if out, err := exec.Command(unshare[0], append(unshare[1:], "true")...).CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, process 1 is NOT tested: a PID namespace cannot be made: %s: %s", err, bytes.TrimSpace(out))
 	}
-	return launchUnder(t, append(unshare, fwatchdog), env...)
+	return launchCommand(t, append(unshare, fwatchdog), env...)
 }
 
 // children returns the processes whose parent is pid.
@@ -59,7 +59,7 @@ func TestInitWaitsForOrphans(t *testing.T) {
 		calls = 200
 	}
 	p := asInit(t, script(`setsid sleep 0.01 >/dev/null 2>&1 & (sleep 0.02 >/dev/null 2>&1 &) ; (exit 0 &); echo ok`))
-	p.serving()
+	p.awaitServing()
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -86,14 +86,14 @@ func TestInitExitStatus(t *testing.T) {
 	require.Equal(t, 1, asInit(t, "fprocess=/does/not/exist").exit())
 
 	p := asInit(t, "fprocess=cat")
-	p.serving()
+	p.awaitServing()
 	_, inner := p.inits()
 	require.NoError(t, syscall.Kill(inner, syscall.SIGKILL))
 	require.Equal(t, 128+9, p.exit())
 
 	// The second signal ends it at once, as without an init, and not the first.
 	p = asInit(t, "fprocess=cat", "healthcheck_interval=1m")
-	p.serving()
+	p.awaitServing()
 	outer, _ := p.inits()
 	require.NoError(t, syscall.Kill(outer, syscall.SIGINT))
 	p.logged("Shutting down")
