@@ -37,6 +37,9 @@ type Watchdog struct {
 	ReadTimeout  time.Duration // read_timeout: reading one request
 	WriteTimeout time.Duration // write_timeout: writing one response
 	ExecTimeout  time.Duration // exec_timeout: one invocation; 0 = no limit
+	// StreamIdleTimeout bounds the silence between two pieces of a response in
+	// http mode; 0 = ExecTimeout (stream_idle_timeout).
+	StreamIdleTimeout time.Duration
 	// HealthcheckInterval is how long to stay up, unready, after SIGTERM
 	// before the listener closes (healthcheck_interval, write_timeout).
 	HealthcheckInterval time.Duration
@@ -75,21 +78,22 @@ const (
 func ParseWatchdog(environ []string) (Watchdog, error) {
 	e := newEnv(environ)
 	c := Watchdog{
-		MetricsPort:   e.port(8081, "metrics_port"),
-		Mode:          Mode(e.str(string(Streaming), "mode")),
-		ReadTimeout:   e.duration(30*time.Second, "read_timeout"),
-		WriteTimeout:  e.duration(30*time.Second, "write_timeout"),
-		ExecTimeout:   e.duration(30*time.Second, "exec_timeout"),
-		ContentType:   e.str("application/octet-stream", "content_type"),
-		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
-		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
-		ReadyPath:     e.str("", "ready_path"),
-		SuppressLock:  e.boolean(false, "suppress_lock"),
-		PrefixLogs:    e.boolean(true, "prefix_logs"),
-		LogBufferSize: e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
-		LogCallID:     e.boolean(false, "log_callid", "log_call_id"),
-		JWTAuth:       e.boolean(false, "jwt_auth"),
-		JWTAuthDebug:  e.boolean(false, "jwt_auth_debug"),
+		MetricsPort:       e.port(8081, "metrics_port"),
+		Mode:              Mode(e.str(string(Streaming), "mode")),
+		ReadTimeout:       e.duration(30*time.Second, "read_timeout"),
+		WriteTimeout:      e.duration(30*time.Second, "write_timeout"),
+		ExecTimeout:       e.duration(30*time.Second, "exec_timeout"),
+		StreamIdleTimeout: e.duration(0, "stream_idle_timeout"),
+		ContentType:       e.str("application/octet-stream", "content_type"),
+		BufferBody:        e.boolean(false, "buffer_http", "http_buffer_req_body"),
+		MaxInflight:       e.integer(0, 0, 1<<30, "max_inflight"),
+		ReadyPath:         e.str("", "ready_path"),
+		SuppressLock:      e.boolean(false, "suppress_lock"),
+		PrefixLogs:        e.boolean(true, "prefix_logs"),
+		LogBufferSize:     e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
+		LogCallID:         e.boolean(false, "log_callid", "log_call_id"),
+		JWTAuth:           e.boolean(false, "jwt_auth"),
+		JWTAuthDebug:      e.boolean(false, "jwt_auth_debug"),
 
 		FunctionName:      e.str("", "OPENFAAS_NAME"),
 		FunctionNamespace: e.str("", "OPENFAAS_NAMESPACE"),

@@ -95,6 +95,7 @@ func New(c Config) (*Watchdog, error) {
 		Env:         c.Environ,
 		Upstream:    s.Upstream,
 		BufferBody:  s.BufferBody,
+		StreamIdle:  s.StreamIdleTimeout,
 		ContentType: s.ContentType,
 		Stdout:      c.Stdout,
 		Stderr:      c.Stderr,

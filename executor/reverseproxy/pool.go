@@ -46,9 +46,10 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readHeader reads the header of the final response, skipping interim ones.
-// Errors never quote what came: it may hold cookies or tokens.
-func (c *conn) readHeader() error {
+// readHeader reads the header of the final response, and has interim called
+// with each response before it in c.resp. Errors never quote what came: it may
+// hold cookies or tokens.
+func (c *conn) readHeader(interim func()) error {
 	for range maxInterim {
 		if err := c.resp.Header.Read(c.br); err != nil {
 			var small *fasthttp.ErrSmallBuffer
@@ -70,6 +71,7 @@ func (c *conn) readHeader() error {
 		case code == fasthttp.StatusSwitchingProtocols, code >= 200:
 			return nil
 		}
+		interim()
 	}
 	return fmt.Errorf("%w: it sent more than %d interim responses", ErrUnreachable, maxInterim)
 }
