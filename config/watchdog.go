@@ -78,28 +78,28 @@ const (
 func ParseWatchdog(environ []string) (Watchdog, error) {
 	e := newEnv(environ)
 	c := Watchdog{
-		MetricsPort:       e.port(8081, "metrics_port"),
-		Mode:              Mode(e.str(string(Streaming), "mode")),
-		ReadTimeout:       e.duration(30*time.Second, "read_timeout"),
-		WriteTimeout:      e.duration(30*time.Second, "write_timeout"),
-		ExecTimeout:       e.duration(30*time.Second, "exec_timeout"),
-		StreamIdleTimeout: e.duration(0, "stream_idle_timeout"),
-		ContentType:       e.str("application/octet-stream", "content_type"),
-		BufferBody:        e.boolean(false, "buffer_http", "http_buffer_req_body"),
-		MaxInflight:       e.integer(0, 0, 1<<30, "max_inflight"),
-		ReadyPath:         e.str("", "ready_path"),
-		SuppressLock:      e.boolean(false, "suppress_lock"),
-		PrefixLogs:        e.boolean(true, "prefix_logs"),
-		LogBufferSize:     e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
-		LogCallID:         e.boolean(false, "log_callid", "log_call_id"),
-		JWTAuth:           e.boolean(false, "jwt_auth"),
-		JWTAuthDebug:      e.boolean(false, "jwt_auth_debug"),
+		MetricsPort:   e.port(8081, "metrics_port"),
+		Mode:          Mode(e.str(string(Streaming), "mode")),
+		ReadTimeout:   e.duration(30*time.Second, "read_timeout"),
+		WriteTimeout:  e.duration(30*time.Second, "write_timeout"),
+		ExecTimeout:   e.duration(30*time.Second, "exec_timeout"),
+		ContentType:   e.str("application/octet-stream", "content_type"),
+		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
+		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
+		ReadyPath:     e.str("", "ready_path"),
+		SuppressLock:  e.boolean(false, "suppress_lock"),
+		PrefixLogs:    e.boolean(true, "prefix_logs"),
+		LogBufferSize: e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
+		LogCallID:     e.boolean(false, "log_callid", "log_call_id"),
+		JWTAuth:       e.boolean(false, "jwt_auth"),
+		JWTAuthDebug:  e.boolean(false, "jwt_auth_debug"),
 
 		FunctionName:      e.str("", "OPENFAAS_NAME"),
 		FunctionNamespace: e.str("", "OPENFAAS_NAMESPACE"),
 	}
 	c.Network, c.Address = e.listen("", e.port(8080, "port"))
 	c.HealthcheckInterval = e.duration(c.WriteTimeout, "healthcheck_interval")
+	c.StreamIdleTimeout = e.duration(0, "stream_idle_timeout")
 
 	switch c.Mode {
 	case HTTP, Streaming, Serializing:
