@@ -176,11 +176,16 @@ func hopHead(t *testing.T, base string) {
 // hopEarlyAnswer: a 413 arrives whole, while the client still sends.
 func hopEarlyAnswer(t *testing.T, base string) {
 	u, _ := url.Parse(base)
-	for _, framing := range []string{"Content-Length: 1000000000", "Transfer-Encoding: chunked"} {
+	for i, framing := range []string{"Content-Length: 1000000000", "Transfer-Encoding: chunked", "Content-Length: 1000000000", "Transfer-Encoding: chunked"} {
+		stalls := i >= 2 // the client waits for the answer
 		c := dialHop(t, base)
 		_, err := fmt.Fprintf(c, "POST %s/refuse HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", u.Path, framing)
 		require.NoError(t, err)
 		go func() {
+			if stalls {
+				io.WriteString(c, "3\r\nabc")
+				return
+			}
 			piece := []byte("3e8\r\n" + strings.Repeat("x", 1000) + "\r\n")
 			for {
 				if _, err := c.Write(piece); err != nil {

@@ -52,6 +52,7 @@ func startHop(t testing.TB, upstream string, c hopConfig) *hop {
 		NoDefaultContentType:          true,
 		NoDefaultDate:                 true,
 		SecureErrorLogMessage:         true,
+		MaxRequestBodySize:            1,
 		ReadBufferSize:                16 << 10,
 		Logger:                        log.New(io.Discard, "", 0),
 		ConnState:                     connState,
