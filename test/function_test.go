@@ -63,6 +63,7 @@ func serveFunction() {
 		io.WriteString(w, "answer")
 	})
 	mux.HandleFunc("/refuse", func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex() // else net/http itself waits for the body
 		w.Header().Set("X-Why", "size")
 		http.Error(w, strings.Repeat("too large\n", 10_000), http.StatusRequestEntityTooLarge)
 	})

@@ -183,7 +183,7 @@ func hopEarlyAnswer(t *testing.T, base string) {
 		require.NoError(t, err)
 		go func() {
 			if stalls {
-				io.WriteString(c, "3\r\nabc")
+				io.WriteString(c, "3\r\nabc\r\n")
 				return
 			}
 			piece := []byte("3e8\r\n" + strings.Repeat("x", 1000) + "\r\n")
