@@ -19,7 +19,7 @@ import (
 // with the tests on the built program that fail when it breaks.
 var contract = []struct{ row, tests string }{
 	{"fprocess, function_process", "TestCommand TestBadStart"},
-	{"mode", "TestHTTPMode TestForkModes TestDefaults TestBadStart"},
+	{"mode", "TestHTTPMode TestForkModes TestStaticMode TestDefaults TestBadStart"},
 	{"upstream_url, http_upstream_url", "TestHTTPModeUpstreams"},
 	{"port", "TestDefaults TestPort TestBadStart"},
 	{"read_timeout", "TestDefaults TestReadTimeout"},
@@ -30,6 +30,7 @@ var contract = []struct{ row, tests string }{
 	{"http_buffer_req_body, buffer_http", "TestHTTPModeBuffersBodies"},
 	{"max_inflight", "TestDefaults TestMaxInflight TestHijackedAnswersHoldASlot"},
 	{"ready_path", "TestReadyPath TestReadyPathPassesNothingOn"},
+	{"static_path", "TestStaticMode"},
 	{"suppress_lock", "TestHealthAndLock"},
 	{"prefix_logs", "TestHTTPMode TestHTTPModeUpstreams"},
 	{"log_buffer_size", "TestHTTPMode TestLogBufferSize"},
