@@ -42,6 +42,9 @@ type Watchdog struct {
 	ReadTimeout  time.Duration // read_timeout: reading one request
 	WriteTimeout time.Duration // write_timeout: writing one response
 	ExecTimeout  time.Duration // exec_timeout: one invocation; 0 = no limit
+	// StreamIdleTimeout bounds the silence between two pieces of a response in
+	// http mode; 0 = ExecTimeout (stream_idle_timeout).
+	StreamIdleTimeout time.Duration
 	// HealthcheckInterval is how long to stay up, unready, after SIGTERM
 	// before the listener closes (healthcheck_interval, write_timeout).
 	HealthcheckInterval time.Duration
@@ -117,6 +120,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 	}
 	c.Network, c.Address = e.listen("", e.port(8080, "port"))
 	c.HealthcheckInterval = e.duration(c.WriteTimeout, "healthcheck_interval")
+	c.StreamIdleTimeout = e.duration(0, "stream_idle_timeout")
 
 	switch c.Mode {
 	case HTTP, Streaming, Serializing, Static, InProc:

@@ -50,6 +50,7 @@ func TestParseWatchdogVariables(t *testing.T) {
 		{"write_timeout=7s", "HealthcheckInterval", 7 * time.Second},
 		{"write_timeout=7s; healthcheck_interval=2", "HealthcheckInterval", 2 * time.Second},
 		{"exec_timeout=0", "ExecTimeout", time.Duration(0)},
+		{"stream_idle_timeout=1h", "StreamIdleTimeout", time.Hour},
 		{"mode=static; static_path=/srv", "StaticPath", "/srv"},
 		{"mode=inproc", "Mode", InProc},
 		{"log_format=json", "LogJSON", true},

@@ -42,6 +42,9 @@ type Config struct {
 	Upstream *url.URL
 	// BufferBody sends request bodies with a Content-Length, for HTTP.
 	BufferBody bool
+	// StreamIdle bounds the silence between two pieces of a response, for HTTP;
+	// 0 = Call.Timeout.
+	StreamIdle time.Duration
 	// ContentType is that of the responses in the fork modes; empty = none.
 	ContentType string
 	// CGIHeaders has the output begin with a header, for the fork modes: see

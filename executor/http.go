@@ -2,6 +2,7 @@ package executor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func (h *HTTP) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	}
 	o := reverseproxy.Options{
 		Timeout:     call.Timeout,
-		IdleTimeout: call.Timeout,
+		IdleTimeout: cmp.Or(h.config.StreamIdle, call.Timeout),
 		BufferBody:  h.config.BufferBody,
 	}
 	if len(h.prefix) > 0 || !bytes.Equal(call.Target, ctx.Request.Header.RequestURI()) {

@@ -29,6 +29,10 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(functionVariable) != "" {
+		serveFunction()
+		return
+	}
 	os.Exit(buildAndRun(m))
 }
 

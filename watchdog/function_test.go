@@ -81,6 +81,51 @@ func testFunction(address string) {
 		}
 		<-r.Context().Done()
 	})
+	mux.HandleFunc("/drop", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex()
+		io.Copy(w, r.Body)
+	})
+	// n pieces with a pause before each but the first.
+	mux.HandleFunc("/trickle/{n}/{pause}", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.PathValue("n"))
+		pause, _ := time.ParseDuration(r.PathValue("pause"))
+		for i := range n {
+			if i > 0 {
+				time.Sleep(pause)
+			}
+			io.WriteString(w, "piece\n")
+			w.(http.Flusher).Flush()
+		}
+	})
+	// An early answer, which takes its time: the body is never read.
+	mux.HandleFunc("/early/{pause}", func(w http.ResponseWriter, r *http.Request) {
+		pause, _ := time.ParseDuration(r.PathValue("pause"))
+		http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		io.WriteString(w, "too ")
+		w.(http.Flusher).Flush()
+		select {
+		case <-time.After(pause):
+		case <-r.Context().Done():
+		}
+		io.WriteString(w, "large")
+	})
+	// A tunnel that echoes, or says more than anybody reads.
+	mux.HandleFunc("/upgrade/{kind}", func(w http.ResponseWriter, r *http.Request) {
+		c, buffered, _ := http.NewResponseController(w).Hijack()
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
+		if r.PathValue("kind") == "echo" {
+			io.Copy(c, buffered)
+			return
+		}
+		for {
+			if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s length=%d body=%d %v", r.Method, r.RequestURI, r.ContentLength, len(b), err)

@@ -111,6 +111,7 @@ func New(c Config) (*Watchdog, error) {
 		Env:         c.Environ,
 		Upstream:    s.Upstream,
 		BufferBody:  s.BufferBody,
+		StreamIdle:  s.StreamIdleTimeout,
 		ContentType: s.ContentType,
 
 		CGIHeaders:    s.CGIHeaders,

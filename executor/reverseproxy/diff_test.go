@@ -19,23 +19,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLikeReverseProxy sends each request through the hop and through
-// net/http with httputil.ReverseProxy to the same kind of upstream. What the
-// upstream saw and what the client got must be the same, but for the facts
-// that a row names, with the reason.
-func TestLikeReverseProxy(t *testing.T) {
-	t.Parallel()
+// accept names the facts that may differ from ReverseProxy's, with the reason.
+type accept map[string]string
+
+type diffRow struct {
+	name, raw string
+	accept    accept
+}
+
+func diffRows() []diffRow {
 	const (
-		strict   = "the hop refuses what is ambiguous or malformed; net/http repairs it"
+		strict   = "the hop refuses what two servers may frame differently; net/http repairs it"
 		origin   = "the hop never rewrites a target"
 		kept     = "Connection must not take away what is meant for the function"
-		oneOf    = "fasthttp keeps one line of this field"
+		oneOf    = "fasthttp keeps one line of this field, the last"
 		expect   = "the server has answered Expect already"
-		interim  = "interim responses are not passed on"
 		trailers = "ReverseProxy loses the values of request trailers"
+		tunnels  = "the hop is no proxy to anywhere"
+		h2c      = "behind an upgrade to h2c everything would pass unchecked; RFC 9113 has done away with it"
 		noHost   = "ReverseProxy invents a Host from the upstream's address"
 	)
-	type accept map[string]string
 	get := func(lines ...string) string {
 		return "GET /a HTTP/1.1\r\nHost: h.example\r\n" + strings.Join(lines, "\r\n") + strings.Repeat("\r\n", min(1, len(lines))) + "\r\n"
 	}
@@ -43,10 +46,7 @@ func TestLikeReverseProxy(t *testing.T) {
 		return "POST /a HTTP/1.1\r\nHost: h.example\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n" + body
 	}
 	respond := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: h.example\r\n\r\n" }
-	rows := []struct {
-		name, raw string
-		accept    accept
-	}{
+	return []diffRow{
 		{"get", get(), nil},
 		{"query", "GET /a/b?c=d&e=%20f;g HTTP/1.1\r\nHost: h\r\n\r\n", accept{"up target": "ReverseProxy drops query parts with semicolons"}},
 		{"plain query", "GET /a/b?c=d&e=%20f HTTP/1.1\r\nHost: h\r\n\r\n", nil},
@@ -66,7 +66,7 @@ func TestLikeReverseProxy(t *testing.T) {
 		{"own method", "BREW /a HTTP/1.1\r\nHost: h\r\n\r\n", nil},
 		{"lower case method", "get /a HTTP/1.1\r\nHost: h\r\n\r\n", nil},
 		{"trace", "TRACE /a HTTP/1.1\r\nHost: h\r\n\r\n", nil},
-		{"connect", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", accept{"up seen": "no tunnels to anywhere", "client status": "no tunnels to anywhere"}},
+		{"connect", "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", accept{"up seen": tunnels, "client status": tunnels}},
 		{"absolute target", "GET http://other/a?b HTTP/1.1\r\nHost: h\r\n\r\n", accept{"up target": origin, "up header X-Forwarded-Host": "net/http takes the host from the target"}},
 		{"host with port", "GET /a HTTP/1.1\r\nHost: h:8080\r\n\r\n", nil},
 		{"two hosts", "GET /a HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", nil},
@@ -87,7 +87,7 @@ func TestLikeReverseProxy(t *testing.T) {
 		{"authorization", get("Authorization: Bearer a.b.c"), nil},
 		{"folded", get("X-A: 1\r\n  2", "X-B: 3"), nil},
 		{"underscore", get("X_A: 1"), nil},
-		{"underscore in disguise", get("X_Forwarded_For: 1.2.3.4"), accept{"up header X_forwarded_for": "CGI would take it for X-Forwarded-For"}},
+		{"underscore in disguise", get("X_Forwarded_For: 1.2.3.4"), accept{"up header X_forwarded_for": "CGI-like servers would take it for X-Forwarded-For, so it is dropped"}},
 		{"connection close", get("Connection: close"), nil},
 		{"connection keep-alive", get("Connection: keep-alive", "Keep-Alive: 10"), nil},
 		{"connection lists", get("Connection: X-A, x-b", "X-A: 1", "X-B: 2", "X-C: 3"), nil},
@@ -113,16 +113,16 @@ func TestLikeReverseProxy(t *testing.T) {
 		{"trailers", post("3\r\nabc\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n", "Transfer-Encoding: chunked", "Trailer: X-T, X-U"), accept{"up trailer X-T": trailers, "up trailer X-U": trailers}},
 		{"trailers not announced", post("3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n", "Transfer-Encoding: chunked"), accept{"up trailer X-T": trailers}},
 		{"length and chunked", post("0\r\n\r\n", "Content-Length: 5", "Transfer-Encoding: chunked"), accept{"up seen": strict, "client status": strict}},
-		{"identity", post("", "Transfer-Encoding: identity"), accept{"client status": "400 here, 501 there"}},
+		{"identity", post("", "Transfer-Encoding: identity"), accept{"client status": "an unknown encoding: 400 here, 501 there"}},
 		{"two lengths", post("abc", "Content-Length: 3", "Content-Length: 3"), accept{"up seen": strict, "client status": strict}},
 		{"bad length", post("abc", "Content-Length: +3"), nil},
 		{"space before colon", get("X-A : 1"), nil},
 		{"space in name", get("X A: 1"), nil},
 		{"nul in value", get("X-A: a\x00b"), nil},
-		{"h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: a"), accept{"up header Connection": "h2c smuggling", "up header Upgrade": "h2c smuggling"}},
+		{"h2c", get("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: a"), accept{"up header Connection": h2c, "up header Upgrade": h2c}},
 		{"upgrade refused by upstream", get("Connection: Upgrade", "Upgrade: websocket"), nil},
 
-		{"status text", respond("/raw?HTTP/1.1 299 Fine\r\nContent-Length: 0\r\n\r\n"), accept{"client status": "net/http knows no text of another's making"}},
+		{"status text", respond("/raw?HTTP/1.1 299 Fine\r\nContent-Length: 0\r\n\r\n"), accept{"client status": "the hop keeps the function's own status text, net/http does not"}},
 		{"response 204", respond("/raw?HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n"), nil},
 		{"response 304", respond("/raw?HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n"), nil},
 		{"response cookies", respond("/raw?HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2; Secure\r\nSet-Cookie: a=3\r\nContent-Length: 0\r\n\r\n"), nil},
@@ -135,7 +135,7 @@ func TestLikeReverseProxy(t *testing.T) {
 		{"response trailers", respond("/raw?HTTP/1.1 200 OK\r\nTrailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"), nil},
 		{"response until close", respond("/raw?HTTP/1.1 200 OK\r\n\r\nabc"), nil},
 		{"response of http 1.0", respond("/raw?HTTP/1.0 200 OK\r\nX-A: 1\r\n\r\nabc"), nil},
-		{"response interim", respond("/raw?HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), accept{"client interim": interim}},
+		{"response interim", respond("/raw?HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), nil},
 		{"response redirect", respond("/raw?HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"), nil},
 		{"response cut short", respond("/raw?HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc"), nil},
 		{"response chunks cut short", respond("/raw?HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"), nil},
@@ -144,7 +144,16 @@ func TestLikeReverseProxy(t *testing.T) {
 		{"response nothing", respond("/raw?"), nil},
 		{"response to http 1.0 chunked", "GET /raw?" + encode("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") + " HTTP/1.0\r\nHost: h\r\n\r\n", nil},
 	}
-	require.GreaterOrEqual(t, len(rows), 60)
+}
+
+// TestLikeReverseProxy sends each request through the hop and through
+// net/http with httputil.ReverseProxy to the same kind of upstream. What the
+// upstream saw and what the client got must be the same, but for the facts
+// that a row names, with the reason.
+func TestLikeReverseProxy(t *testing.T) {
+	t.Parallel()
+	rows := diffRows()
+	require.GreaterOrEqual(t, len(rows), 90)
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

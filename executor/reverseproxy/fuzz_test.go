@@ -24,6 +24,7 @@ func FuzzResponse(f *testing.F) {
 		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
 		"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nDate: x\r\nSet-Cookie: a\r\nConnection: close, X-A\r\nX-A: 1\r\n\r\n",
 		"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc",
+		"HTTP/1.1 103 a\rb\r\nLink: a\rHTTP/1.1 200 OK\r\n b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 000 \r\n\r\n",
 		"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n c\r\nTrailer: Date\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
 	} {
@@ -52,6 +53,9 @@ func FuzzResponse(f *testing.F) {
 		}
 		br := bufio.NewReader(c)
 		resp, err := http.ReadResponse(br, nil)
+		for err == nil && resp.StatusCode < 200 && resp.StatusCode != 101 {
+			resp, err = http.ReadResponse(br, nil)
+		}
 		if err != nil {
 			return // broken off, or a status line that only fasthttp takes
 		}

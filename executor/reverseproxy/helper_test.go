@@ -52,8 +52,10 @@ func startHop(t testing.TB, upstream string, c hopConfig) *hop {
 		NoDefaultContentType:          true,
 		NoDefaultDate:                 true,
 		SecureErrorLogMessage:         true,
+		MaxRequestBodySize:            1,
 		ReadBufferSize:                16 << 10,
 		Logger:                        log.New(io.Discard, "", 0),
+		ConnState:                     connState,
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			h.served.Add(1)
 			if c.before != nil {
@@ -86,7 +88,7 @@ func startHop(t testing.TB, upstream string, c hopConfig) *hop {
 	if c.network == "unix" {
 		network, address = "unix", filepath.Join(t.TempDir(), "s")
 	}
-	ln, err := net.Listen(network, address)
+	ln, err := Listen(network, address, patience)
 	require.NoError(t, err)
 	h.addr = ln.Addr().String()
 	go s.Serve(ln)

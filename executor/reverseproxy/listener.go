@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -153,6 +154,11 @@ type Client struct {
 	net.Conn
 	listener *Listener
 
+	// Bytes came since the last response: the server had read all it held, and
+	// so has sent every response before.
+	fresh     atomic.Bool
+	pipelined atomic.Bool // responses before the current one may be unsent
+
 	mu     sync.Mutex
 	linger bool   // the client may still be sending when we close
 	done   func() // of the request whose response is under way
@@ -199,11 +205,24 @@ func (c *Client) responseDone() {
 
 // connState is told by the server what becomes of its connections.
 func connState(nc net.Conn, state fasthttp.ConnState) {
-	if state == fasthttp.StateIdle {
-		c := nc.(*Client)
+	c := nc.(*Client)
+	switch state {
+	case fasthttp.StateActive:
+		c.pipelined.Store(!c.fresh.Load())
+	case fasthttp.StateIdle:
+		c.fresh.Store(false)
 		c.lingerFor(0)
 		c.responseDone()
 	}
+}
+
+// Read implements net.Conn.
+func (c *Client) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.fresh.Store(true)
+	}
+	return n, err
 }
 
 // Write implements net.Conn. The time limit is one write's, not a response's.

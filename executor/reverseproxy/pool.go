@@ -47,9 +47,10 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readHeader reads the header of the final response, skipping interim ones.
-// Errors never quote what came: it may hold cookies or tokens.
-func (c *conn) readHeader() error {
+// readHeader reads the header of the final response, and has interim called
+// with each response before it in c.resp. Errors never quote what came: it may
+// hold cookies or tokens.
+func (c *conn) readHeader(interim func()) error {
 	for range maxInterim {
 		// fasthttp takes status 000 for 200.
 		if line, err := c.br.Peek(len("HTTP/1.1 000")); err == nil && bytes.HasSuffix(line, []byte(" 000")) {
@@ -75,6 +76,7 @@ func (c *conn) readHeader() error {
 		case code == fasthttp.StatusSwitchingProtocols, code >= 200:
 			return nil
 		}
+		interim()
 	}
 	return fmt.Errorf("%w: it sent more than %d interim responses", ErrUnreachable, maxInterim)
 }

@@ -12,8 +12,7 @@ import (
 )
 
 // smallBody is the largest body of known length that goes out in one write
-// with its header. The server has already read that much before it calls a
-// handler, so reading it does not wait for the client.
+// with its header.
 const smallBody = 8 << 10
 
 // request is what goes to the upstream.

@@ -53,9 +53,9 @@ func TestResponseOnTheWire(t *testing.T) {
 			want: "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 500000\r\nConnection: close\r\n\r\n"},
 		{name: "head chunked", request: head, response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 			want: "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"},
-		{name: "interim responses are left out", request: get,
+		{name: "interim response", request: get,
 			response: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-			want:     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"},
+			want:     "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"},
 		{name: "redirect is not followed", request: get,
 			response: "HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n",
 			want:     "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://elsewhere/\r\nConnection: close\r\n\r\n"},
@@ -136,6 +136,7 @@ func TestBadResponses(t *testing.T) {
 		"unknown encoding":     "HTTP/1.1 200 OK\r\nX: secret\r\nTransfer-Encoding: gzip\r\n\r\n",
 		"huge header":          "HTTP/1.1 200 OK\r\nX: secret" + strings.Repeat("x", maxHeader) + "\r\n\r\n",
 		"endless interim":      strings.Repeat("HTTP/1.1 102 Processing\r\nX: secret\r\n\r\n", 100),
+		"interim, cr in value": "HTTP/1.1 103 Early\r\nX: secret\rY: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 		"upgrade nobody asked": "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {

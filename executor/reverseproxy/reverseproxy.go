@@ -4,9 +4,10 @@
 // connections to the upstream and the rules of RFC 9110 and RFC 9112 for
 // intermediaries; it does not choose upstreams, authenticate, log or retry.
 //
-// It does not pass on: interim responses (1xx), CONNECT, upgrades to h2c, all
-// but the last of repeated Content-Type, Content-Encoding and Server lines of a
-// response, and requests whose framing is ambiguous. A client that shuts down
+// It does not pass on: interim responses (1xx) to a client that has pipelined
+// its request, CONNECT, upgrades to h2c, all but the last of repeated
+// Content-Type, Content-Encoding and Server lines of a response, and requests
+// whose framing is ambiguous. A client that shuts down
 // its writing side before a slow answer is taken for gone. Per connection to
 // the upstream it holds a read buffer of 64 KiB, the most a response header may
 // take.
@@ -195,7 +196,7 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 			a.send.run(*buf)
 		}()
 	}
-	err = up.readHeader()
+	err = up.readHeader(func() { passInterim(ctx, r, &up.resp.Header) })
 	if err == nil {
 		if !deadline.IsZero() {
 			up.SetDeadline(time.Time{})

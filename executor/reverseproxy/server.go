@@ -39,7 +39,10 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 		NoDefaultServerHeader:         true,
 		NoDefaultContentType:          true,
 		NoDefaultDate:                 true,
-		MaxRequestBodySize:            1 << 30, // of no effect on streams
+		// Of a stream this limits only what fasthttp waits for before it calls
+		// the handler: a byte instead of 8 KiB, so that an early answer reaches
+		// who sends little, or slowly. None at all cannot be said.
+		MaxRequestBodySize: 1,
 		// Header contents, and so tokens, stay out of error messages.
 		SecureErrorLogMessage: true,
 	}
