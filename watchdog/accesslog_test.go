@@ -73,7 +73,7 @@ func TestOutcomes(t *testing.T) {
 				/begun*) echo begun; echo began >&2; exec sleep 300;;
 				/own504) exit 4;;
 				/flood) exec yes;;
-				/ok) ;;
+				/upload) cat >/dev/null; exec sleep 300;;
 				esac`)}
 			with := func(more ...string) *program {
 				if mode == "http" {
@@ -112,8 +112,8 @@ func TestOutcomes(t *testing.T) {
 				e = leave(p, "/begun", true)
 				require.Equal(t, []any{200, "client closed", "client closed the connection"}, []any{e.Status, e.Outcome, e.CutOff})
 			}
-			p.halfClosed("POST /ok HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20_000))
-			e = p.entry("/ok")
+			p.halfClosed("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 20_000))
+			e = p.entry("/upload")
 			require.Equal(t, []any{499, "client closed"}, []any{e.Status, e.Outcome})
 
 			p = with("exec_timeout=300ms", "max_inflight=1")
@@ -210,7 +210,11 @@ func TestNoLogLineIsLost(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(300 * time.Millisecond) // of load
+		p.eventually(func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(got) > 500
+		}, "load")
 		want := 0
 		if end == "crash" {
 			want = 1
@@ -222,7 +226,6 @@ func TestNoLogLineIsLost(t *testing.T) {
 		close(stop)
 		all.Wait()
 		log := p.stderr.String()
-		require.Greater(t, len(got), 100)
 		for _, line := range got {
 			require.Contains(t, log, line, end)
 		}
@@ -244,10 +247,18 @@ func TestLogSystemCalls(t *testing.T) {
 	p := start(t, httpEnv(t, 0)...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	trace := exec.Command(strace, "-f", "-qq", "-e", "trace=write", "-e", "signal=none", "-o", p.dir+"/trace", "-p", fmt.Sprint(p.cmd.Process.Pid))
-	var messages output
-	trace.Stderr = &messages
 	require.NoError(t, trace.Start())
+	ended := make(chan struct{})
+	go func() {
+		trace.Wait()
+		close(ended)
+	}()
 	p.eventually(func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+		}
 		res, err := client.Do(p.request("GET", "/warm", nil))
 		if err != nil {
 			return false
@@ -255,7 +266,12 @@ func TestLogSystemCalls(t *testing.T) {
 		res.Body.Close()
 		info, err := os.Stat(p.dir + "/trace")
 		return err == nil && info.Size() > 0
-	}, "strace is attached "+messages.String())
+	}, "strace is attached")
+	select {
+	case <-ended:
+		t.Skip("strace may not attach to programs here")
+	default:
+	}
 	const calls = 2000
 	var all sync.WaitGroup
 	for range 8 {
@@ -274,7 +290,7 @@ func TestLogSystemCalls(t *testing.T) {
 	all.Wait()
 	p.eventually(func() bool { return strings.Count(p.stderr.String(), "GET /load - 200") == calls }, "all logged")
 	trace.Process.Signal(os.Interrupt)
-	trace.Wait()
+	<-ended
 	b, err := os.ReadFile(p.dir + "/trace")
 	require.NoError(t, err)
 	toStderr := strings.Count(string(b), "write(2, ")
