@@ -52,6 +52,7 @@ type output struct {
 	buf   []byte
 	first []byte // read before the response began
 	n     int64
+	onEnd func()
 	logf  func(format string, args ...any)
 }
 
@@ -65,6 +66,9 @@ func (o *output) Read(p []byte) (int, error) {
 	}
 	n, err := o.read(p)
 	o.n += int64(n)
+	if err != nil && o.onEnd != nil {
+		o.onEnd()
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		o.logf("Response cut off after %d bytes: %s", o.n, err)
 	}
@@ -87,6 +91,10 @@ func (o *output) read(p []byte) (int, error) {
 
 // Sent returns how many bytes of body were read so far.
 func (o *output) Sent() int64 { return o.n }
+
+// OnEnd has f called, perhaps more than once, when the process has ended, before
+// the client is told the end of the response.
+func (o *output) OnEnd(f func()) { o.onEnd = f }
 
 // Close implements io.Closer: fasthttp calls it when the response is out, or
 // when the client went away.

@@ -24,7 +24,9 @@ type answer struct {
 	send *sender // nil = the request was sent in one write
 	idle time.Duration
 
+	onEnd    func()
 	size     int  // length of the response body; -1 = chunked, -2 = until close
+	sent     int  // bytes of it that have been read
 	complete bool // the response has been read to its end
 	closed   bool
 }
@@ -94,6 +96,9 @@ func (a *answer) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := a.up.resp.BodyStream().Read(p)
+	if a.sent += n; a.onEnd != nil && (err != nil || a.sent == a.size) {
+		a.onEnd()
+	}
 	switch {
 	case err == io.EOF && a.size == -1 && a.up.readErr != nil:
 		// The last chunk is read without meeting the end of the connection.
@@ -108,6 +113,11 @@ func (a *answer) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// OnEnd has f called, perhaps more than once, when the last of the body has come
+// from the upstream, before it is passed on: by the time the client has it all,
+// f is over.
+func (a *answer) OnEnd(f func()) { a.onEnd = f }
 
 // SupportsBodyWriteTo makes fasthttp use WriteTo.
 func (a *answer) SupportsBodyWriteTo() bool { return true }

@@ -27,6 +27,8 @@ type Listener struct {
 	mu           sync.Mutex
 	conns        map[*Client]struct{}
 	idle         chan struct{} // closed when no connection is left; nil = nobody waits
+	draining     time.Time     // since when; zero = not
+	emptied      chan struct{} // closed when nothing is left to accept
 }
 
 // Listen listens on a TCP address or a Unix socket. A socket file that nobody
@@ -49,7 +51,7 @@ func Listen(network, address string, writeTimeout time.Duration) (*Listener, err
 			return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 		}
 	}
-	return &Listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*Client]struct{}{}}, nil
+	return &Listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*Client]struct{}{}, emptied: make(chan struct{})}, nil
 }
 
 func removeStale(path string) error {
@@ -85,10 +87,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 		time.Sleep(pause)
 		inner, err = l.Listener.Accept()
 	}
-	if err != nil {
+	if inner, err = l.acceptRest(inner, err); err != nil {
 		return nil, err
 	}
-	c := &Client{Conn: inner, listener: l}
+	c := &Client{Conn: inner, listener: l, waiting: true}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -152,6 +154,10 @@ type Client struct {
 	linger bool   // the client may still be sending when we close
 	done   func() // of the request whose response is under way
 	closed bool
+
+	waiting bool // for a request: none is under way
+	used    bool // has had a request
+	retired bool // to be closed unless a request comes
 }
 
 // OnDone has f called when the response under way is out, or the connection
@@ -182,10 +188,13 @@ func (c *Client) responseDone() {
 
 // connState is told by the server what becomes of its connections.
 func connState(nc net.Conn, state fasthttp.ConnState) {
-	if state == fasthttp.StateIdle {
-		c := nc.(*Client)
+	switch c := nc.(*Client); state {
+	case fasthttp.StateActive:
+		c.setWaiting(false)
+	case fasthttp.StateIdle:
 		c.lingerFor(0)
 		c.responseDone()
+		c.setWaiting(true)
 	}
 }
 
