@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -19,14 +20,21 @@ type request struct {
 	client   *reverseproxy.Client
 	start    time.Time
 	counted  bool // false for health checks
-	slot     bool // holds one of max_inflight
+	slot     bool // took one of max_inflight
+	freeOnce sync.Once
+	doneOnce sync.Once
+	span     *span // nil = not traced
 
-	method, target, callID string
-	probe                  bool
+	method, target, callID, timeout string
+	probe                           bool
 
 	status int
 	length int64 // of the body; -1 = unknown
 	body   interface{ Sent() int64 }
+}
+
+func newRequest(w *Watchdog, ctx *fasthttp.RequestCtx) *request {
+	return &request{watchdog: w, start: time.Now(), client: ctx.Conn().(*reverseproxy.Client)}
 }
 
 // begin counts the request. Everything that is needed later is copied: the
@@ -34,7 +42,9 @@ type request struct {
 func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 	r.counted = true
 	r.method, r.target, r.callID, r.probe = string(ctx.Method()), string(target), h.callID, h.probe
+	r.timeout = h.timeout
 	r.watchdog.metrics.inFlight.Inc()
+	r.watchdog.activity.begin()
 }
 
 // finish is the handler's end. Of a hijacked request it must not touch the
@@ -42,6 +52,9 @@ func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 // hijacked, is not done yet: the connection tells when.
 func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.Set("X-Duration-Seconds", fmt.Sprintf("%f", time.Since(r.start).Seconds()))
+	if !r.watchdog.accepting.Load() && !ctx.Hijacked() {
+		ctx.SetConnectionClose() // the next request is for whoever stays up
+	}
 	if !r.counted {
 		return
 	}
@@ -53,15 +66,33 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	}
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
 	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
+	// A client has the end of a stream before the connection knows. Its next
+	// request must not be refused for that, so the slot is free once the
+	// function has given its whole answer; an upgrade has no such moment.
+	switch stream, ends := ctx.Response.BodyStream().(interface{ OnEnd(func()) }); {
+	case ends:
+		stream.OnEnd(r.freeSlot)
+	case !ctx.Response.IsBodyStream() && r.status != http.StatusSwitchingProtocols:
+		r.freeSlot()
+	}
 	r.client.OnDone(r.done)
 }
 
-// done is called once, when the response is out or the connection is gone.
-func (r *request) done() {
-	w, took := r.watchdog, time.Since(r.start)
+// freeSlot gives back the slot, if there is one to give back.
+func (r *request) freeSlot() {
 	if r.slot {
-		<-w.slots
+		r.freeOnce.Do(r.watchdog.limit.free)
 	}
+}
+
+// done does its work once: when the response is out or the connection is gone.
+func (r *request) done() { r.doneOnce.Do(r.account) }
+
+func (r *request) account() {
+	w, took := r.watchdog, time.Since(r.start)
+	r.freeSlot()
+	w.activity.end()
+	w.tracer.end(r.span, r.method, r.target, r.status)
 	w.metrics.observe(r.method, r.status, took)
 	if r.probe {
 		return
