@@ -41,7 +41,10 @@ func Listen(network, address string, writeTimeout time.Duration) (*Listener, err
 			return nil, err
 		}
 	}
-	ln, err := net.Listen(network, address)
+	// Linux refuses socket filters, which Drain needs, on Multipath TCP.
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
