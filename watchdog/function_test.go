@@ -57,7 +57,7 @@ func testFunction(address string) {
 		}
 		<-r.Context().Done()
 	})
-	mux.HandleFunc("/early", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/toolarge", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	})
 	mux.HandleFunc("/upgrade", func(w http.ResponseWriter, r *http.Request) {

@@ -83,7 +83,7 @@ func TestSlotsDoNotLeak(t *testing.T) {
 		{"stream", get("/stream", ""), "\r\n0\r\n\r\n"},
 		{"client leaves a stream", get("/events", ""), "data: 0"},
 		{"HTTP/1.0 stream", "GET /stream HTTP/1.0\r\n\r\n", "piecepiecepiece"},
-		{"early answer", "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 20_000), "too large"},
+		{"early answer", "POST /toolarge HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 20_000), "too large"},
 		{"upgrade", get("/upgrade", "Connection: Upgrade\r\nUpgrade: echo\r\n"), "101 Switching"},
 		{"half a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 20_000), ""},
 		{"invited, and gone", "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", "100 Continue"},
@@ -112,7 +112,7 @@ func TestSlotIsFreeWithTheAnswer(t *testing.T) {
 	t.Parallel()
 	p := start(t, httpEnv(t, 0, "max_inflight=1")...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
-	large := "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 20_000)
+	large := "POST /toolarge HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 20_000)
 	for _, c := range []struct{ request, until string }{
 		{"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n0\r\n\r\n"},
 		{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "<nil>"},

@@ -69,6 +69,10 @@ func (l *Listener) acceptRest(inner net.Conn, err error) (net.Conn, error) {
 			l.Listener.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(quietAccept))
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		// On a busy machine the deadline can pass without a look at the queue.
+		if inner := acceptNow(l.Listener); inner != nil {
+			return inner, nil
+		}
 		l.Listener.Close()
 		close(l.emptied)
 		return nil, net.ErrClosed

@@ -48,6 +48,7 @@ func TestDrainServesTheQueue(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
+		time.Sleep(2 * quietAccept) // as on a busy machine
 		ended := make(chan error, 1)
 		go func() { ended <- s.Serve(l) }()
 		for _, c := range conns {
