@@ -30,7 +30,9 @@ const (
 // exactly a health check, such as /%5f/health or //_/health, needs a token.
 func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 	r, admitted := ctx.UserValue(admittedKey{}).(*request)
-	if !admitted {
+	if admitted {
+		r.outcome = failed // unless it ends well
+	} else {
 		r = newRequest(w, ctx)
 	}
 	defer r.finish(ctx)
@@ -47,7 +49,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 	if admitted || w.admit(ctx, r) {
 		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
 		call.Traceparent = r.startSpan(ctx)
-		w.invoke(ctx, call)
+		r.outcome = w.invoke(ctx, call)
 	}
 }
 
@@ -72,7 +74,7 @@ func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
 		return false
 	}
 	// The client may leave before serve: the connection then gives back the slot.
-	r.status, r.length = statusClientGone, 0
+	r.status, r.length, r.outcome = statusClientGone, 0, clientClosed
 	r.client.OnDone(r.done)
 	ctx.SetUserValue(admittedKey{}, r)
 	return true
@@ -89,12 +91,14 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 		err := w.verifier.Verify(w.life, h.authorization...)
 		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
 		if err != nil {
+			r.outcome = refused
 			w.refuse(ctx, err)
 			return false
 		}
 	}
 	if w.limit != nil {
 		if !w.limit.take(w.life) {
+			r.outcome = refused
 			ctx.Response.Header.Set(internalHeader, byMiddleware)
 			ctx.Response.Header.Set("Retry-After", "1")
 			fail(ctx, http.StatusTooManyRequests, "text/plain",
@@ -173,11 +177,12 @@ func (w *Watchdog) refuse(ctx *fasthttp.RequestCtx, err error) {
 	fail(ctx, status, "text/plain; charset=utf-8", err.Error()+"\n")
 }
 
-func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
+func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome {
 	err := w.function.Invoke(ctx, call)
 	if err == nil {
-		return
+		return answered
 	}
+	err = whose(err, ctx.Conn().(*reverseproxy.Client))
 	status, internal := executor.Status(err)
 	w.metrics.failures.WithLabelValues(failureCause(err, status)).Inc()
 	w.log.Printf("Call failed with %d: %s", status, escape(err.Error()))
@@ -187,7 +192,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
 	if internal {
 		ctx.Response.Header.Set(internalHeader, byWatchdog)
 	}
-	body := http.StatusText(status)
+	body := statusText(status)
 	switch {
 	case errors.Is(err, executor.ErrFailed):
 		body = err.Error()
@@ -195,6 +200,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
 		body += ": the function did not answer, or broke off"
 	}
 	fail(ctx, status, "text/plain; charset=utf-8", body+"\n")
+	return outcomeOf(err)
 }
 
 // recover keeps one request's panic from ending the process. What was thrown

@@ -24,17 +24,27 @@ type request struct {
 	freeOnce sync.Once
 	doneOnce sync.Once
 	span     *span // nil = not traced
+	stream   bool  // the response goes on after the handler
 
 	method, target, callID, timeout string
 	probe                           bool
 
-	status int
-	length int64 // of the body; -1 = unknown
-	body   interface{ Sent() int64 }
+	status  int
+	outcome outcome
+	length  int64 // of the body; -1 = unknown
+	body    body
+}
+
+// body is a response's that streams.
+type body interface {
+	// Sent returns how many bytes it had so far.
+	Sent() int64
+	// Err says at its end why it was cut off; nil = it was not.
+	Err() error
 }
 
 func newRequest(w *Watchdog, ctx *fasthttp.RequestCtx) *request {
-	return &request{watchdog: w, start: time.Now(), client: ctx.Conn().(*reverseproxy.Client)}
+	return &request{watchdog: w, start: time.Now(), outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
 }
 
 // begin counts the request. Everything that is needed later is copied: the
@@ -64,8 +74,9 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 		r.done()
 		return
 	}
+	r.stream = true
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
-	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
+	r.body, _ = ctx.Response.BodyStream().(body)
 	// A client has the end of a stream before the connection knows. Its next
 	// request must not be refused for that, so the slot is free once the
 	// function has given its whole answer; an upgrade has no such moment.
@@ -97,19 +108,27 @@ func (r *request) account() {
 	if r.probe {
 		return
 	}
-	if r.body != nil {
-		r.length = r.body.Sent()
-	}
-	line := fmt.Sprintf("%s %s - %d %s - ContentLength: %s (%.4fs)", escape(r.method), escape(redact(r.target)),
-		r.status, http.StatusText(r.status), humanSize(r.length), took.Seconds())
-	if w.settings.LogCallID {
-		id := r.callID
-		if id == "" {
-			id = "none"
+	a := access{method: r.method, target: redact(r.target), status: r.status, length: r.length, took: took, outcome: r.outcome}
+	if r.stream {
+		var err error
+		if r.body != nil {
+			a.length, err = r.body.Sent(), r.body.Err()
 		}
-		line += " [" + escape(id) + "]"
+		if a.cutOff = whose(err, r.client); a.cutOff != nil {
+			a.outcome = outcomeOf(a.cutOff)
+		}
 	}
-	w.log.Print(line)
+	if w.settings.LogCallID {
+		a.callID = r.callID
+		if a.callID == "" {
+			a.callID = "none"
+		}
+	}
+	if w.access != nil {
+		a.json(w.access)
+		return
+	}
+	w.log.Print(a.text())
 }
 
 // humanSize writes n bytes in decimal units with four significant digits.

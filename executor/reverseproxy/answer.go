@@ -3,9 +3,11 @@ package reverseproxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -26,9 +28,26 @@ type answer struct {
 
 	onEnd    func()
 	size     int  // length of the response body; -1 = chunked, -2 = until close
-	sent     int  // bytes of it that have been read
 	complete bool // the response has been read to its end
 	closed   bool
+	gone     bool  // the client was seen to leave
+	sent     int64 // bytes of body read
+	err      error // of reading the body
+}
+
+// Sent returns how many bytes of body were read so far.
+func (a *answer) Sent() int64 { return a.sent }
+
+// Err says, after Close, why the body was cut off; nil = it was not.
+func (a *answer) Err() error {
+	switch {
+	case a.complete:
+		return nil
+	case a.err != nil && !a.gone:
+		return a.err
+	default:
+		return ErrClientGone
+	}
 }
 
 // deliver puts the response into ctx.Response.
@@ -96,7 +115,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := a.up.resp.BodyStream().Read(p)
-	if a.sent += n; a.onEnd != nil && (err != nil || a.sent == a.size) {
+	if a.sent += int64(n); a.onEnd != nil && (err != nil || a.sent == int64(a.size)) {
 		a.onEnd()
 	}
 	switch {
@@ -108,8 +127,13 @@ func (a *answer) Read(p []byte) (int, error) {
 		if a.size == -1 {
 			addTrailers(&a.ctx.Response.Header, &a.up.resp.Header)
 		}
+	case errors.Is(a.up.readErr, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("%w: it sent nothing for %s", ErrTimeout, a.idle)
 	case err != nil:
 		err = fmt.Errorf("upstream cut the response short: %w: %v", io.ErrUnexpectedEOF, err)
+	}
+	if err != nil && err != io.EOF {
+		a.err = err
 	}
 	return n, err
 }
@@ -153,10 +177,10 @@ func (a *answer) Close() error {
 		return nil
 	}
 	a.closed = true
-	gone := a.up.watch.stop()
+	a.gone = a.up.watch.stop()
 	a.up.resp.CloseBodyStream()
 	sent := a.send == nil || a.send.settled()
-	if sent && !gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
+	if sent && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
 		a.u.put(a.up)
 		return nil
 	}
