@@ -48,6 +48,9 @@ type Watchdog struct {
 	// HealthcheckInterval is how long to stay up, unready, after SIGTERM
 	// before the listener closes (healthcheck_interval, write_timeout).
 	HealthcheckInterval time.Duration
+	// ShutdownMin ends that earlier: for so long no request has been under way
+	// (shutdown_min; 5s, or HealthcheckInterval if that is less).
+	ShutdownMin time.Duration
 
 	StaticPath  string // static_path: the folder that static mode serves
 	ContentType string // content_type: of responses in the fork modes
@@ -59,9 +62,13 @@ type Watchdog struct {
 	// requests and of responses (read_debug, write_debug).
 	ReadDebug, WriteDebug bool
 
-	BufferBody  bool   // http_buffer_req_body, buffer_http
-	MaxInflight int    // max_inflight: 429 beyond it; 0 = no limit
-	ReadyPath   string // ready_path: /_/ready also asks the function
+	BufferBody  bool // http_buffer_req_body, buffer_http
+	MaxInflight int  // max_inflight: 429 beyond it; 0 = no limit
+	// MaxInflightQueue requests beyond it wait for MaxInflightWait first
+	// (max_inflight_queue, 0; max_inflight_wait, 1s).
+	MaxInflightQueue int
+	MaxInflightWait  time.Duration
+	ReadyPath        string // ready_path: /_/ready also asks the function
 	// SuppressLock leaves the lock file out (suppress_lock).
 	SuppressLock bool
 
@@ -80,6 +87,16 @@ type Watchdog struct {
 	// (OPENFAAS_NAME, OPENFAAS_NAMESPACE). The namespace may be empty here:
 	// the watchdog then asks the mounted service account.
 	FunctionName, FunctionNamespace string
+
+	// TracesURL takes spans by OTLP/HTTP; nil = no tracing
+	// (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT).
+	TracesURL *url.URL
+	// TracesHeaders go with them, and may hold secrets
+	// (OTEL_EXPORTER_OTLP_TRACES_HEADERS, OTEL_EXPORTER_OTLP_HEADERS).
+	TracesHeaders map[string]string
+	// ServiceName is the resource that spans are of (OTEL_SERVICE_NAME, else
+	// FunctionName, else fwatchdog).
+	ServiceName string
 }
 
 // Where the gateway's discovery document is unless jwt_auth_authority says.
@@ -106,6 +123,10 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		WriteDebug:    e.boolean(false, "write_debug"),
 		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
 		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
+
+		MaxInflightQueue: e.integer(0, 0, 1<<30, "max_inflight_queue"),
+		MaxInflightWait:  e.duration(time.Second, "max_inflight_wait"),
+
 		ReadyPath:     e.str("", "ready_path"),
 		SuppressLock:  e.boolean(false, "suppress_lock"),
 		PrefixLogs:    e.boolean(true, "prefix_logs"),
@@ -121,6 +142,11 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 	c.Network, c.Address = e.listen("", e.port(8080, "port"))
 	c.HealthcheckInterval = e.duration(c.WriteTimeout, "healthcheck_interval")
 	c.StreamIdleTimeout = e.duration(0, "stream_idle_timeout")
+	c.ShutdownMin = e.duration(min(c.HealthcheckInterval, 5*time.Second), "shutdown_min")
+	if c.ShutdownMin > c.HealthcheckInterval {
+		e.bad("shutdown_min", e.values["shutdown_min"], "no more than healthcheck_interval, which is "+c.HealthcheckInterval.String())
+	}
+	e.tracing(&c)
 
 	switch c.Mode {
 	case HTTP, Streaming, Serializing, Static, InProc:

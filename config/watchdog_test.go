@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,10 +20,12 @@ func TestParseWatchdogDefaults(t *testing.T) {
 		Network: "tcp", Address: ":8080", MetricsPort: 8081,
 		Mode: Streaming, Process: []string{"cat"},
 		ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, ExecTimeout: 30 * time.Second,
-		HealthcheckInterval: 30 * time.Second,
-		StaticPath:          "/home/app/public",
-		ContentType:         "application/octet-stream",
-		PrefixLogs:          true, LogBufferSize: 65536,
+		HealthcheckInterval: 30 * time.Second, ShutdownMin: 5 * time.Second,
+		MaxInflightWait: time.Second,
+		ServiceName:     "fwatchdog",
+		StaticPath:      "/home/app/public",
+		ContentType:     "application/octet-stream",
+		PrefixLogs:      true, LogBufferSize: 65536,
 		JWTAuthority: "http://gateway.openfaas:8080/.well-known/openid-configuration",
 	}, c)
 }
@@ -75,6 +78,20 @@ func TestParseWatchdogVariables(t *testing.T) {
 		{"jwt_auth_local=true; jwt_auth_authority=https://gw.example.com", "JWTAuthority", "https://gw.example.com"},
 		{"OPENFAAS_NAME=env", "FunctionName", "env"},
 		{"OPENFAAS_NAMESPACE=dev", "FunctionNamespace", "dev"},
+		{"healthcheck_interval=2", "ShutdownMin", 2 * time.Second},
+		{"shutdown_min=500ms", "ShutdownMin", 500 * time.Millisecond},
+		{"max_inflight_queue=5", "MaxInflightQueue", 5},
+		{"max_inflight_wait=2s", "MaxInflightWait", 2 * time.Second},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318", "TracesURL", "http://c:4318/v1/traces"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/x/", "TracesURL", "http://c:4318/x/v1/traces"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c; OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://d/t", "TracesURL", "http://d/t"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=c:4317; OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "TracesURL", "<nil>"}, // the function's own
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c; OTEL_SDK_DISABLED=true", "TracesURL", "<nil>"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c; OTEL_TRACES_EXPORTER=none", "TracesURL", "<nil>"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://c; OTEL_EXPORTER_OTLP_HEADERS=api-key=a%20b, x=1=2,", "TracesHeaders",
+			map[string]string{"api-key": "a b", "x": "1=2"}},
+		{"OPENFAAS_NAME=env", "ServiceName", "env"},
+		{"OPENFAAS_NAME=env; OTEL_SERVICE_NAME=other", "ServiceName", "other"},
 		{"Port=1; PORT=2", "Address", ":8080"}, // names are lower case
 	} {
 		cfg, err := ParseWatchdog(append([]string{"fprocess=cat"}, strings.Split(c.env, "; ")...))
@@ -83,8 +100,10 @@ func TestParseWatchdogVariables(t *testing.T) {
 		}
 		require.NoError(t, err, c.env)
 		got := reflect.ValueOf(cfg).FieldByName(c.field).Interface()
-		if s, ok := got.(fmt.Stringer); ok && c.field == "Upstream" {
-			got = s.String()
+		if u, ok := got.(*url.URL); ok {
+			if got = "<nil>"; u != nil {
+				got = u.String()
+			}
 		}
 		require.Equal(t, c.want, got, c.env)
 	}
@@ -96,6 +115,7 @@ func TestParseWatchdogBadValues(t *testing.T) {
 		"fprocess=", "fprocess='cat", "mode=htpp", "mode=http", "port=http", "port=65536", "port=-1",
 		"metrics_port=x", "read_timeout=ten", "read_timeout=-1", "write_timeout=0", "write_timeout=1h-",
 		"exec_timeout=-5s", "exec_timeout=99999999999999999999", "healthcheck_interval=soon",
+		"max_inflight_queue=-1", "max_inflight_wait=x", "shutdown_min=1h", "OTEL_EXPORTER_OTLP_ENDPOINT=c:4318",
 		"max_inflight=-1", "max_inflight=many", "ready_path=healthz", "suppress_lock=yes",
 		"prefix_logs=no", "log_buffer_size=-2", "log_callid=2", "log_format=logfmt", "jwt_auth=on", "jwt_auth=true",
 		"jwt_auth_authority=gateway:8080", "listen=8080", "listen=unix://rel.sock",
@@ -137,6 +157,16 @@ func TestParseWatchdogHidesPasswords(t *testing.T) {
 	_, err := ParseWatchdog([]string{"fprocess=cat", "upstream_url=http://u:hunter2@h/p", "jwt_auth_authority=http://u:hunter2@h"})
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+// Headers of traces may hold secrets.
+func TestParseWatchdogHidesTraceHeaders(t *testing.T) {
+	t.Parallel()
+	for _, headers := range []string{"hunter2", "=hunter2", "a b=hunter2", "a=hunter2%zz", "a=hunter2%0d%0a"} {
+		_, err := ParseWatchdog([]string{"fprocess=cat", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c", "OTEL_EXPORTER_OTLP_HEADERS=" + headers})
+		require.ErrorContains(t, err, "OTEL_EXPORTER_OTLP_HEADERS", headers)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
 }
 
 func FuzzParseWatchdog(f *testing.F) {

@@ -77,6 +77,9 @@ type Call struct {
 	Target []byte
 	// Timeout bounds the call; 0 = no limit.
 	Timeout time.Duration
+	// Traceparent replaces the request's header of that name where it becomes
+	// an environment variable; "" = the request's own.
+	Traceparent string
 }
 
 func (c Config) killDelay(fallback time.Duration) time.Duration {

@@ -82,6 +82,7 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 	if err != nil {
 		return nil, err
 	}
+	env = withTraceparent(env, call.Traceparent)
 	runCtx, cancel := context.WithCancelCause(f.ctx)
 	stopTimer := func() bool { return true }
 	if call.Timeout > 0 {

@@ -64,6 +64,7 @@ type output struct {
 	in     *bufio.Reader // reads from fork
 	whole  bool
 	n      int64
+	onEnd  func()
 	cause  error // why the output was cut off
 	closed bool
 }
@@ -73,6 +74,9 @@ func (o *output) Read(p []byte) (int, error) {
 	n, err := o.in.Read(p)
 	o.n += int64(n)
 	o.sent.Write(p[:n])
+	if err != nil && o.onEnd != nil {
+		o.onEnd()
+	}
 	if err == io.EOF {
 		o.whole = true
 	} else if err != nil {
@@ -92,6 +96,10 @@ func (o *output) WriteTo(w io.Writer) (int64, error) {
 
 // Sent returns how many bytes of body were read so far.
 func (o *output) Sent() int64 { return o.n }
+
+// OnEnd has f called, perhaps more than once, when the process has ended, before
+// the client is told the end of the response.
+func (o *output) OnEnd(f func()) { o.onEnd = f }
 
 // Err says, after Close, why the output was cut off; nil = it was not.
 func (o *output) Err() error {

@@ -265,6 +265,7 @@ func TestMaxInflight(t *testing.T) {
 	require.Equal(t, "Concurrent request limit exceeded. Max concurrent requests: 1\n", over.body)
 	require.Equal(t, "text/plain", over.header.Get("Content-Type"))
 	require.Equal(t, "faas-middleware", over.header.Get("X-Openfaas-Internal"))
+	require.Equal(t, "1", over.header.Get("Retry-After"))
 	require.Equal(t, 429, p.get("/_/ready").status)
 	require.Equal(t, 200, p.get("/_/health").status)
 

@@ -23,23 +23,22 @@ const (
 	byMiddleware   = "faas-middleware"
 )
 
-// slotGrace is how long a request waits for a slot of max_inflight before it is
-// refused. A client can have the whole answer a moment before its slot is free;
-// its next request, on another connection, must not be refused for that.
-const slotGrace = 10 * time.Millisecond
-
 // serve is the whole way of a request: recover, health checks, authentication,
 // limit, function.
 //
 // Paths are compared in one form, the raw request target's. Whatever is not
 // exactly a health check, such as /%5f/health or //_/health, needs a token.
 func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
-	r := &request{watchdog: w, start: time.Now(), outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
+	r, admitted := ctx.UserValue(admittedKey{}).(*request)
+	if admitted {
+		r.outcome = failed // unless it ends well
+	} else {
+		r = newRequest(w, ctx)
+	}
 	defer r.finish(ctx)
 	defer w.recover(ctx)
 
-	target := originForm(ctx.Request.Header.RequestURI())
-	switch path, _, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?")); string(path) {
+	switch string(pathOf(ctx)) {
 	case "/_/health":
 		w.serveHealth(ctx)
 		return
@@ -47,31 +46,74 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		w.serveReady(ctx)
 		return
 	}
+	if admitted || w.admit(ctx, r) {
+		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
+		call.Traceparent = r.startSpan(ctx)
+		r.outcome = w.invoke(ctx, call)
+	}
+}
 
+// admittedKey is where expect leaves the *request for serve.
+type admittedKey struct{}
+
+// expect decides on a request whose client waits to be invited to send the
+// body: whoever is refused need not send it.
+func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
+	switch string(pathOf(ctx)) {
+	case "/_/health", "/_/ready":
+		return true
+	}
+	r := newRequest(w, ctx)
+	defer func() {
+		if !invite {
+			r.finish(ctx)
+		}
+	}()
+	defer w.recover(ctx)
+	if !w.admit(ctx, r) {
+		return false
+	}
+	// The client may leave before serve: the connection then gives back the slot.
+	r.status, r.length, r.outcome = statusClientGone, 0, clientClosed
+	r.client.OnDone(r.done)
+	ctx.SetUserValue(admittedKey{}, r)
+	return true
+}
+
+// admit counts a request, checks its token and takes its slot, or answers it
+// and returns false.
+func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	h := headersOf(ctx)
-	r.begin(ctx, target, h)
+	r.begin(ctx, originForm(ctx.Request.Header.RequestURI()), h)
 
 	// Before the limit: who has no token must not use it up.
 	if w.verifier != nil {
-		if err := w.verifier.Verify(w.life, h.authorization...); err != nil {
+		err := w.verifier.Verify(w.life, h.authorization...)
+		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
+		if err != nil {
 			r.outcome = refused
 			w.refuse(ctx, err)
-			return
+			return false
 		}
 	}
-
-	if w.slots != nil {
-		if !w.takeSlot() {
+	if w.limit != nil {
+		if !w.limit.take(w.life) {
 			r.outcome = refused
 			ctx.Response.Header.Set(internalHeader, byMiddleware)
+			ctx.Response.Header.Set("Retry-After", "1")
 			fail(ctx, http.StatusTooManyRequests, "text/plain",
 				fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d\n", w.settings.MaxInflight))
-			return
+			return false
 		}
 		r.slot = true
 	}
+	return true
+}
 
-	r.outcome = w.invoke(ctx, executor.Call{Target: target, Timeout: shorter(w.settings.ExecTimeout, h.timeout)})
+// pathOf returns the path of the request target as it came.
+func pathOf(ctx *fasthttp.RequestCtx) []byte {
+	path, _, _ := bytes.Cut(ctx.Request.Header.RequestURI(), []byte("?"))
+	return path
 }
 
 func (w *Watchdog) serveHealth(ctx *fasthttp.RequestCtx) {
@@ -91,7 +133,7 @@ func (w *Watchdog) serveReady(ctx *fasthttp.RequestCtx) {
 		ctx.SetStatusCode(http.StatusMethodNotAllowed)
 	case !w.healthy(), !w.function.Ready(), w.keys != nil && !w.keys.Ready():
 		ctx.SetStatusCode(http.StatusServiceUnavailable)
-	case w.slots != nil && len(w.slots) == cap(w.slots):
+	case w.limit != nil && w.limit.full():
 		ctx.SetStatusCode(http.StatusTooManyRequests)
 	case w.settings.ReadyPath != "":
 		w.askFunction(ctx)
@@ -135,22 +177,6 @@ func (w *Watchdog) refuse(ctx *fasthttp.RequestCtx, err error) {
 	fail(ctx, status, "text/plain; charset=utf-8", err.Error()+"\n")
 }
 
-func (w *Watchdog) takeSlot() bool {
-	select {
-	case w.slots <- struct{}{}:
-		return true
-	default:
-	}
-	timer := time.NewTimer(slotGrace)
-	defer timer.Stop()
-	select {
-	case w.slots <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
 func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome {
 	err := w.function.Invoke(ctx, call)
 	if err == nil {
@@ -158,6 +184,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome 
 	}
 	err = whose(err, ctx.Conn().(*reverseproxy.Client))
 	status, internal := executor.Status(err)
+	w.metrics.failures.WithLabelValues(failureCause(err, status)).Inc()
 	w.log.Printf("Call failed with %d: %s", status, escape(err.Error()))
 	if status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge {
 		ctx.SetConnectionClose() // where this request ends is not certain
@@ -166,8 +193,11 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome 
 		ctx.Response.Header.Set(internalHeader, byWatchdog)
 	}
 	body := statusText(status)
-	if errors.Is(err, executor.ErrFailed) {
+	switch {
+	case errors.Is(err, executor.ErrFailed):
 		body = err.Error()
+	case errors.Is(err, reverseproxy.ErrUnreachable):
+		body += ": the function did not answer, or broke off"
 	}
 	fail(ctx, status, "text/plain; charset=utf-8", body+"\n")
 	return outcomeOf(err)
@@ -189,6 +219,10 @@ func fail(ctx *fasthttp.RequestCtx, status int, contentType, body string) {
 	ctx.SetContentType(contentType)
 	ctx.SetBodyString(body)
 }
+
+// statusClientGone stands in log and metrics for an answer that nobody was
+// there to read; nginx' number.
+const statusClientGone = 499
 
 // headers are those the watchdog itself reads.
 type headers struct {

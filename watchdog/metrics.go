@@ -1,7 +1,9 @@
 package watchdog
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // metrics are of requests to the function; health checks do not count.
@@ -21,6 +25,8 @@ type metrics struct {
 	total    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	auth     *prometheus.CounterVec // by authResult
+	failures *prometheus.CounterVec // by failureCause
 }
 
 func newMetrics() *metrics {
@@ -34,18 +40,92 @@ func newMetrics() *metrics {
 			Buckets: prometheus.DefBuckets}, labels),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "http_requests_in_flight", Help: "total HTTP requests in-flight"}),
+		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehound_auth_total", Help: "Calls by what their function token was worth."}, []string{"result"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehound_upstream_errors_total", Help: "Calls that the function did not answer, by cause."}, []string{"cause"}),
 	}
-	m.registry.MustRegister(m.total, m.duration, m.inFlight,
+	for _, cause := range []string{"unreachable", "timeout", "client_gone", "bad_request", "failed"} {
+		m.failures.WithLabelValues(cause)
+	}
+	m.registry.MustRegister(m.total, m.duration, m.inFlight, m.failures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// observe counts a request that is done. Methods are labelled as promhttp does,
-// in lower case, and made-up ones alike: a client must not create series.
-func (m *metrics) observe(method string, status int, took time.Duration) {
-	label := "unknown"
+// watch adds what is read from w when somebody asks for the metrics.
+func (m *metrics) watch(w *Watchdog) {
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gatehound_build_info", Help: "1, with the program's version."}, []string{"version", "revision"})
+	build.WithLabelValues(config.Version()).Set(1)
+	m.registry.MustRegister(build)
+	if w.keys != nil {
+		for _, result := range []string{"ok", "no_bearer", "invalid", "forbidden", "unavailable"} {
+			m.auth.WithLabelValues(result)
+		}
+		m.registry.MustRegister(m.auth, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gatehound_jwks_age_seconds", Help: "Seconds since the issuer's keys were last fetched; +Inf = never."},
+			func() float64 {
+				if at := w.keys.Fetched(); !at.IsZero() {
+					return time.Since(at).Seconds()
+				}
+				return math.Inf(1)
+			}))
+	}
+	if w.tracer != nil {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "gatehound_spans_dropped_total", Help: "Spans that could not be exported."},
+			func() float64 { return float64(w.tracer.dropped.Load()) }))
+	}
+}
+
+// authResult labels what the verifier said.
+func authResult(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, auth.ErrNoBearer):
+		return "no_bearer"
+	case errors.Is(err, auth.ErrForbidden):
+		return "forbidden"
+	case errors.Is(err, auth.ErrUnavailable):
+		return "unavailable"
+	default:
+		return "invalid"
+	}
+}
+
+// failureCause labels an error of an invocation that became status.
+func failureCause(err error, status int) string {
+	switch {
+	case status == http.StatusGatewayTimeout:
+		return "timeout"
+	case status == statusClientGone:
+		return "client_gone"
+	case status < 500:
+		return "bad_request"
+	case errors.Is(err, reverseproxy.ErrUnreachable):
+		return "unreachable"
+	default:
+		return "failed"
+	}
+}
+
+// knownMethod reports whether method is one of HTTP's own. Others are all
+// labelled alike: a client must not create series.
+func knownMethod(method string) bool {
 	switch method {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE":
+		return true
+	}
+	return false
+}
+
+// observe counts a request that is done. Methods are labelled as promhttp does,
+// in lower case.
+func (m *metrics) observe(method string, status int, took time.Duration) {
+	label := "unknown"
+	if knownMethod(method) {
 		label = strings.ToLower(method)
 	}
 	code := strconv.Itoa(status)

@@ -2,8 +2,10 @@ package watchdog
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -18,11 +20,14 @@ type request struct {
 	client   *reverseproxy.Client
 	start    time.Time
 	counted  bool // false for health checks
-	slot     bool // holds one of max_inflight
-	stream   bool // the response goes on after the handler
+	slot     bool // took one of max_inflight
+	freeOnce sync.Once
+	doneOnce sync.Once
+	span     *span // nil = not traced
+	stream   bool  // the response goes on after the handler
 
-	method, target, callID string
-	probe                  bool
+	method, target, callID, timeout string
+	probe                           bool
 
 	status  int
 	outcome outcome
@@ -38,12 +43,18 @@ type body interface {
 	Err() error
 }
 
+func newRequest(w *Watchdog, ctx *fasthttp.RequestCtx) *request {
+	return &request{watchdog: w, start: time.Now(), outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
+}
+
 // begin counts the request. Everything that is needed later is copied: the
 // server reuses ctx.
 func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 	r.counted = true
 	r.method, r.target, r.callID, r.probe = string(ctx.Method()), string(target), h.callID, h.probe
+	r.timeout = h.timeout
 	r.watchdog.metrics.inFlight.Inc()
+	r.watchdog.activity.begin()
 }
 
 // finish is the handler's end. Of a hijacked request it must not touch the
@@ -51,6 +62,9 @@ func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 // hijacked, is not done yet: the connection tells when.
 func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.Set("X-Duration-Seconds", fmt.Sprintf("%f", time.Since(r.start).Seconds()))
+	if !r.watchdog.accepting.Load() && !ctx.Hijacked() {
+		ctx.SetConnectionClose() // the next request is for whoever stays up
+	}
 	if !r.counted {
 		return
 	}
@@ -63,15 +77,33 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	r.stream = true
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
 	r.body, _ = ctx.Response.BodyStream().(body)
+	// A client has the end of a stream before the connection knows. Its next
+	// request must not be refused for that, so the slot is free once the
+	// function has given its whole answer; an upgrade has no such moment.
+	switch stream, ends := ctx.Response.BodyStream().(interface{ OnEnd(func()) }); {
+	case ends:
+		stream.OnEnd(r.freeSlot)
+	case !ctx.Response.IsBodyStream() && r.status != http.StatusSwitchingProtocols:
+		r.freeSlot()
+	}
 	r.client.OnDone(r.done)
 }
 
-// done is called once, when the response is out or the connection is gone.
-func (r *request) done() {
-	w, took := r.watchdog, time.Since(r.start)
+// freeSlot gives back the slot, if there is one to give back.
+func (r *request) freeSlot() {
 	if r.slot {
-		<-w.slots
+		r.freeOnce.Do(r.watchdog.limit.free)
 	}
+}
+
+// done does its work once: when the response is out or the connection is gone.
+func (r *request) done() { r.doneOnce.Do(r.account) }
+
+func (r *request) account() {
+	w, took := r.watchdog, time.Since(r.start)
+	r.freeSlot()
+	w.activity.end()
+	w.tracer.end(r.span, r.method, r.target, r.status)
 	w.metrics.observe(r.method, r.status, took)
 	if r.probe {
 		return

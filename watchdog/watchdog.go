@@ -74,8 +74,10 @@ type Watchdog struct {
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
 	verifier *auth.Verifier // nil without jwt_auth
-	slots    chan struct{}  // nil without max_inflight
+	limit    *limit         // nil without max_inflight
+	tracer   *tracer        // nil without an OTLP endpoint
 	metrics  *metrics
+	activity activity
 
 	accepting atomic.Bool
 	life      context.Context // ends when nothing is to be served any more
@@ -103,9 +105,8 @@ func New(c Config) (*Watchdog, error) {
 		closed:   make(chan struct{}),
 	}
 	w.log, w.access = newLoggers(stderr, s.LogJSON)
-	if s.MaxInflight > 0 {
-		w.slots = make(chan struct{}, s.MaxInflight)
-	}
+	w.limit = newLimit(s.MaxInflight, s.MaxInflightQueue, s.MaxInflightWait)
+	w.tracer = newTracer(s, w.log.Printf)
 	x := executor.Config{
 		Command:     s.Process,
 		Env:         c.Environ,
@@ -152,6 +153,7 @@ func New(c Config) (*Watchdog, error) {
 	if s.JWTAuth {
 		err = w.protect(c)
 	}
+	w.metrics.watch(w)
 	return w, err
 }
 
@@ -187,10 +189,11 @@ func (w *Watchdog) protect(c Config) (err error) {
 // errClosed: Close was called before everything had come to its end.
 var errClosed = errors.New("ended at once, without waiting for requests")
 
-// Run serves until ctx ends and then shuts down: unready, HealthcheckInterval
-// for the balancers to notice, listener closed, requests drained for at most
-// WriteTimeout, function ended. It returns nil after such an end. An error is
-// one of the start, or says why the function or the server ended by itself.
+// Run serves until ctx ends and then shuts down: unready, up until the balancers
+// have noticed (ShutdownMin without a request, HealthcheckInterval at most),
+// listener closed, requests drained for at most WriteTimeout, function ended. It
+// returns nil after such an end. An error is one of the start, or says why the
+// function or the server ended by itself.
 func (w *Watchdog) Run(ctx context.Context) error {
 	s := w.settings
 	defer w.logs.Flush()
@@ -223,9 +226,11 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		functionErr = w.function.Run(life)
 		close(functionEnded)
 	}()
+	w.tracer.begin()
 	server := reverseproxy.NewServer(w.serve, serverLog{w.log})
 	server.ReadTimeout = s.ReadTimeout
 	server.IdleTimeout = max(s.ReadTimeout, time.Minute)
+	reverseproxy.OnExpect(server, w.expect)
 	serverEnded := make(chan error, 1)
 	go func() { serverEnded <- server.Serve(listener) }()
 	w.log.Printf("Serving mode %s on %s, function: %q, timeouts: read %s, write %s, exec %s, health %s",
@@ -234,17 +239,19 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	select {
 	case <-functionEnded:
 		w.becomeUnready()
-		w.drain(server, listener, time.Second) // callers are told
+		w.drain(listener, time.Second) // callers are told
 	case err = <-serverEnded:
 		err = fmt.Errorf("cannot serve any longer: %w", err)
 	case <-ctx.Done():
 		w.becomeUnready()
-		w.log.Printf("Shutting down: no new connections in %s", s.HealthcheckInterval)
+		w.log.Printf("Shutting down: no new connections after %s without a request, or in %s", s.ShutdownMin, s.HealthcheckInterval)
+		w.awaitQuiet(functionEnded)
 		select {
-		case <-time.After(s.HealthcheckInterval):
-			w.drain(server, listener, s.WriteTimeout)
 		case <-functionEnded:
+			w.drain(listener, time.Second)
 		case <-w.closed:
+		default:
+			w.drain(listener, s.WriteTimeout)
 		}
 	case <-w.closed:
 	}
@@ -261,6 +268,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	cutOff, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	listener.Wait(cutOff) // until those requests are logged
+	w.tracer.stop(w.closed)
 	return errors.Join(err, functionErr)
 }
 
@@ -268,9 +276,26 @@ func (w *Watchdog) Run(ctx context.Context) error {
 // may be called again.
 func (w *Watchdog) Close() { w.closeOnce.Do(func() { close(w.closed) }) }
 
+// awaitQuiet waits until the balancers can have noticed that this watchdog is
+// unready: until for ShutdownMin none of them has sent a request, at most for
+// HealthcheckInterval. It ends early when the function does.
+func (w *Watchdog) awaitQuiet(functionEnded <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-functionEnded:
+		case <-w.closed:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	w.activity.wait(ctx, w.settings.ShutdownMin, w.settings.HealthcheckInterval)
+}
+
 // drain closes the listener and waits for the requests that are under way, for
 // at most limit.
-func (w *Watchdog) drain(server *fasthttp.Server, listener *reverseproxy.Listener, limit time.Duration) {
+func (w *Watchdog) drain(listener *reverseproxy.Listener, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	go func() {
@@ -280,11 +305,7 @@ func (w *Watchdog) drain(server *fasthttp.Server, listener *reverseproxy.Listene
 		case <-ctx.Done():
 		}
 	}()
-	err := server.ShutdownWithContext(ctx)
-	if err == nil {
-		err = listener.Wait(ctx) // for hijacked connections
-	}
-	if err != nil {
+	if listener.Drain(ctx) != nil {
 		w.log.Printf("Requests that still run are cut off after %s", limit)
 	}
 }

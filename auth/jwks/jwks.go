@@ -89,7 +89,8 @@ type Remote struct {
 // keySet is what one fetch brought. It is immutable but for its keys'
 // withdrawal.
 type keySet struct {
-	issuer string
+	issuer  string
+	fetched time.Time
 	// keys by kid: RFC 7517 §4.5 lets keys of different algorithms share one.
 	keys map[string][]*Key
 }
@@ -191,6 +192,14 @@ func (r *Remote) Run(ctx context.Context) {
 func (r *Remote) Ready() bool {
 	s := r.current.Load()
 	return s != nil && len(s.keys) > 0
+}
+
+// Fetched returns when the issuer last told its keys; zero = never.
+func (r *Remote) Fetched() time.Time {
+	if s := r.current.Load(); s != nil {
+		return s.fetched
+	}
+	return time.Time{}
 }
 
 // Issuer returns the issuer's name, "" before the first fetch unless
@@ -327,7 +336,7 @@ func (r *Remote) install(issuer string, keys []*Key) {
 	if old == nil {
 		old = &keySet{}
 	}
-	next := &keySet{issuer: issuer, keys: make(map[string][]*Key, len(keys))}
+	next := &keySet{issuer: issuer, fetched: time.Now(), keys: make(map[string][]*Key, len(keys))}
 	kept := make(map[*Key]bool, len(keys))
 	for _, k := range keys {
 		if issuer == old.issuer {

@@ -104,10 +104,12 @@ func TestKeyWithoutRun(t *testing.T) {
 		p := &provider{issuer: "https://issuer", keys: keySet(ec(t, "a"))}
 		r := p.remote(t)
 		require.False(t, r.Ready())
+		require.True(t, r.Fetched().IsZero())
 		require.Empty(t, r.Issuer())
 		require.Zero(t, p.count())
 		require.Equal(t, "a", mustKey(t, r, "a").ID())
 		require.True(t, r.Ready())
+		require.Equal(t, time.Now(), r.Fetched())
 		require.Equal(t, "https://issuer", r.Issuer())
 		_, err := r.Key(t.Context(), "a", "RS256")
 		require.ErrorIs(t, err, jwks.ErrAlgorithm)
@@ -183,8 +185,10 @@ func TestOutage(t *testing.T) {
 			func() { p.keys, p.issuer = keySet(ec(t, "evil")), "not a URL" },
 		} {
 			p.set(damage)
+			fetched := r.Fetched()
 			time.Sleep(time.Hour)
 			require.True(t, r.Ready())
+			require.Equal(t, fetched, r.Fetched())
 			require.Same(t, keyA, mustKey(t, r, "a"))
 			require.False(t, keyA.Withdrawn())
 			_, err := r.Key(t.Context(), "evil", "ES256")

@@ -26,6 +26,7 @@ type answer struct {
 	send *sender // nil = the request was sent in one write
 	idle time.Duration
 
+	onEnd    func()
 	size     int  // length of the response body; -1 = chunked, -2 = until close
 	complete bool // the response has been read to its end
 	closed   bool
@@ -114,7 +115,9 @@ func (a *answer) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := a.up.resp.BodyStream().Read(p)
-	a.sent += int64(n)
+	if a.sent += int64(n); a.onEnd != nil && (err != nil || a.sent == int64(a.size)) {
+		a.onEnd()
+	}
 	switch {
 	case err == io.EOF && a.size == -1 && a.up.readErr != nil:
 		// The last chunk is read without meeting the end of the connection.
@@ -134,6 +137,11 @@ func (a *answer) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// OnEnd has f called, perhaps more than once, when the last of the body has come
+// from the upstream, before it is passed on: by the time the client has it all,
+// f is over.
+func (a *answer) OnEnd(f func()) { a.onEnd = f }
 
 // SupportsBodyWriteTo makes fasthttp use WriteTo.
 func (a *answer) SupportsBodyWriteTo() bool { return true }

@@ -28,6 +28,8 @@ type Listener struct {
 	mu           sync.Mutex
 	conns        map[*Client]struct{}
 	idle         chan struct{} // closed when no connection is left; nil = nobody waits
+	draining     time.Time     // since when; zero = not
+	emptied      chan struct{} // closed when nothing is left to accept
 }
 
 // Listen listens on a TCP address or a Unix socket. A socket file that nobody
@@ -40,7 +42,10 @@ func Listen(network, address string, writeTimeout time.Duration) (*Listener, err
 			return nil, err
 		}
 	}
-	ln, err := net.Listen(network, address)
+	// Linux refuses socket filters, which Drain needs, on Multipath TCP.
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(context.Background(), network, address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 	}
@@ -50,7 +55,7 @@ func Listen(network, address string, writeTimeout time.Duration) (*Listener, err
 			return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
 		}
 	}
-	return &Listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*Client]struct{}{}}, nil
+	return &Listener{Listener: ln, writeTimeout: writeTimeout, conns: map[*Client]struct{}{}, emptied: make(chan struct{})}, nil
 }
 
 func removeStale(path string) error {
@@ -86,10 +91,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 		time.Sleep(pause)
 		inner, err = l.Listener.Accept()
 	}
-	if err != nil {
+	if inner, err = l.acceptRest(inner, err); err != nil {
 		return nil, err
 	}
-	c := &Client{Conn: inner, listener: l}
+	c := &Client{Conn: inner, listener: l, waiting: true}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -164,6 +169,10 @@ type Client struct {
 	done   func() // of the request whose response is under way
 	closed bool
 	err    error // see Err
+
+	waiting bool // for a request: none is under way
+	used    bool // has had a request
+	retired bool // to be closed unless a request comes
 }
 
 // Err says why the client did not get all of its response: ErrClientGone,
@@ -209,10 +218,12 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateActive:
 		c.pipelined.Store(!c.fresh.Load())
+		c.setWaiting(false)
 	case fasthttp.StateIdle:
 		c.fresh.Store(false)
 		c.lingerFor(0)
 		c.responseDone()
+		c.setWaiting(true)
 	}
 }
 

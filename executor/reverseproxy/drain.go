@@ -1,0 +1,133 @@
+package reverseproxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	// quietAccept is how long no connection may have come before the listener
+	// counts as emptied: handshakes that were under way are over by then.
+	quietAccept = 50 * time.Millisecond
+	// maxAccept bounds that where new connections cannot be refused.
+	maxAccept = time.Second
+	// firstRequest is how long a new connection may take for its first byte
+	// before it counts as one that nobody uses.
+	firstRequest = time.Second
+)
+
+// Drain ends a server's work without losing a request, and returns when no
+// connection is left, hijacked ones included, or with ctx's error. Connections
+// whose handshake is over are accepted and served; those that come later are
+// refused. Closing a listener at once would reset what waits in the kernel's
+// queue, requests included.
+//
+// Idle connections are closed, unless a request has come meanwhile. One that is
+// still on its way is lost, as with every server that closes a kept connection
+// (RFC 9112, section 9.5): so tell clients by "Connection: close" first.
+//
+// It may be called once, while a server accepts. fasthttp's own shutdown closes
+// idle connections without a look, and the listener with all that waits there.
+func (l *Listener) Drain(ctx context.Context) error {
+	began := time.Now()
+	refuseNew(l.Listener)
+	l.mu.Lock()
+	l.draining = began
+	l.mu.Unlock()
+	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		d.SetDeadline(began.Add(quietAccept)) // wakes Accept
+	}
+	select {
+	case <-l.emptied:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for l.retireIdle(time.Since(began) > firstRequest) > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// acceptRest is Accept while the listener drains.
+func (l *Listener) acceptRest(inner net.Conn, err error) (net.Conn, error) {
+	l.mu.Lock()
+	began := l.draining
+	l.mu.Unlock()
+	switch {
+	case began.IsZero():
+	case err == nil:
+		if time.Since(began) < maxAccept {
+			l.Listener.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(quietAccept))
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		// On a busy machine the deadline can pass without a look at the queue.
+		if inner := acceptNow(l.Listener); inner != nil {
+			return inner, nil
+		}
+		l.Listener.Close()
+		close(l.emptied)
+		return nil, net.ErrClosed
+	}
+	return inner, err
+}
+
+// retireIdle closes the connections on which no request is under way, new ones
+// only if asked, and returns how many are left.
+func (l *Listener) retireIdle(newToo bool) int {
+	l.mu.Lock()
+	conns := make([]*Client, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.mu.Lock()
+		if c.waiting && (newToo || c.used) {
+			c.retired = true
+			c.Conn.SetReadDeadline(longAgo) // wakes Read
+		}
+		c.mu.Unlock()
+	}
+	return len(conns)
+}
+
+// Read implements net.Conn. On a connection that is being retired it looks once
+// more for a request before it reports the end.
+func (c *Client) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.isRetired() {
+		return n, err
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if n, err = c.Conn.Read(p); n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (c *Client) isRetired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting && c.retired
+}
+
+// setWaiting notes whether the server waits for a request on c.
+func (c *Client) setWaiting(waiting bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = waiting
+	c.used = true
+	if c.retired && !waiting { // a request came after all
+		c.retired = false
+		c.Conn.SetReadDeadline(time.Time{})
+	}
+}
