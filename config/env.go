@@ -92,6 +92,15 @@ func (e *env) boolean(fallback bool, names ...string) bool {
 	return b
 }
 
+// oneOf reports whether name is other and not fallback.
+func (e *env) oneOf(fallback, other, name string) bool {
+	v := e.str(fallback, name)
+	if v != fallback && v != other {
+		e.bad(name, v, fallback+" or "+other)
+	}
+	return v == other
+}
+
 func (e *env) integer(fallback, low, high int, names ...string) int {
 	name, v, ok := e.lookup(names...)
 	if !ok {

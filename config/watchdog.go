@@ -18,6 +18,11 @@ const (
 	// Serializing forks a process for each request and buffers its output, so
 	// that a non-zero exit becomes a 500.
 	Serializing Mode = "serializing"
+	// Static serves the files of a folder.
+	Static Mode = "static"
+	// InProc calls a handler in the watchdog's own process, for functions that
+	// import package watchdog.
+	InProc Mode = "inproc"
 )
 
 // Watchdog is fwatchdog's configuration. The comments name the variables;
@@ -41,6 +46,7 @@ type Watchdog struct {
 	// before the listener closes (healthcheck_interval, write_timeout).
 	HealthcheckInterval time.Duration
 
+	StaticPath  string // static_path: the folder that static mode serves
 	ContentType string // content_type: of responses in the fork modes
 	BufferBody  bool   // http_buffer_req_body, buffer_http
 	MaxInflight int    // max_inflight: 429 beyond it; 0 = no limit
@@ -51,6 +57,7 @@ type Watchdog struct {
 	PrefixLogs    bool // prefix_logs: time and stream name before function output
 	LogBufferSize int  // log_buffer_size: bytes of one log line; -1 = unlimited
 	LogCallID     bool // log_call_id, log_callid
+	LogJSON       bool // log_format: our own lines are JSON, not upstream's text
 
 	// JWTAuth lets only callers with a function token in (jwt_auth).
 	JWTAuth      bool
@@ -80,6 +87,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		ReadTimeout:   e.duration(30*time.Second, "read_timeout"),
 		WriteTimeout:  e.duration(30*time.Second, "write_timeout"),
 		ExecTimeout:   e.duration(30*time.Second, "exec_timeout"),
+		StaticPath:    e.str("/home/app/public", "static_path"),
 		ContentType:   e.str("application/octet-stream", "content_type"),
 		BufferBody:    e.boolean(false, "buffer_http", "http_buffer_req_body"),
 		MaxInflight:   e.integer(0, 0, 1<<30, "max_inflight"),
@@ -88,6 +96,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		PrefixLogs:    e.boolean(true, "prefix_logs"),
 		LogBufferSize: e.integer(64<<10, -1, 1<<30, "log_buffer_size"),
 		LogCallID:     e.boolean(false, "log_callid", "log_call_id"),
+		LogJSON:       e.oneOf("text", "json", "log_format"),
 		JWTAuth:       e.boolean(false, "jwt_auth"),
 		JWTAuthDebug:  e.boolean(false, "jwt_auth_debug"),
 
@@ -98,9 +107,9 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 	c.HealthcheckInterval = e.duration(c.WriteTimeout, "healthcheck_interval")
 
 	switch c.Mode {
-	case HTTP, Streaming, Serializing:
+	case HTTP, Streaming, Serializing, Static, InProc:
 	default:
-		e.bad("mode", string(c.Mode), "http, streaming or serializing")
+		e.bad("mode", string(c.Mode), "http, streaming, serializing, static or inproc")
 	}
 	if name, v, ok := e.lookup("fprocess", "function_process"); ok {
 		words, err := splitWords(v)
@@ -111,7 +120,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 			e.bad(name, v, "the command that runs the function")
 		}
 		c.Process = words
-	} else {
+	} else if c.Mode != Static && c.Mode != InProc {
 		e.bad("fprocess", "", "the command that runs the function")
 	}
 	c.Upstream = e.upstream(c.Mode)

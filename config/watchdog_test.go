@@ -20,6 +20,7 @@ func TestParseWatchdogDefaults(t *testing.T) {
 		Mode: Streaming, Process: []string{"cat"},
 		ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, ExecTimeout: 30 * time.Second,
 		HealthcheckInterval: 30 * time.Second,
+		StaticPath:          "/home/app/public",
 		ContentType:         "application/octet-stream",
 		PrefixLogs:          true, LogBufferSize: 65536,
 		JWTAuthority: "http://gateway.openfaas:8080/.well-known/openid-configuration",
@@ -49,6 +50,10 @@ func TestParseWatchdogVariables(t *testing.T) {
 		{"write_timeout=7s", "HealthcheckInterval", 7 * time.Second},
 		{"write_timeout=7s; healthcheck_interval=2", "HealthcheckInterval", 2 * time.Second},
 		{"exec_timeout=0", "ExecTimeout", time.Duration(0)},
+		{"mode=static; static_path=/srv", "StaticPath", "/srv"},
+		{"mode=inproc", "Mode", InProc},
+		{"log_format=json", "LogJSON", true},
+		{"log_format=text", "LogJSON", false},
 		{"content_type=text/html", "ContentType", "text/html"},
 		{"http_buffer_req_body=true", "BufferBody", true},
 		{"buffer_http=1", "BufferBody", true},
@@ -87,7 +92,7 @@ func TestParseWatchdogBadValues(t *testing.T) {
 		"metrics_port=x", "read_timeout=ten", "read_timeout=-1", "write_timeout=0", "write_timeout=1h-",
 		"exec_timeout=-5s", "exec_timeout=99999999999999999999", "healthcheck_interval=soon",
 		"max_inflight=-1", "max_inflight=many", "ready_path=healthz", "suppress_lock=yes",
-		"prefix_logs=no", "log_buffer_size=-2", "log_callid=2", "jwt_auth=on", "jwt_auth=true",
+		"prefix_logs=no", "log_buffer_size=-2", "log_callid=2", "log_format=logfmt", "jwt_auth=on", "jwt_auth=true",
 		"jwt_auth_authority=gateway:8080", "listen=8080", "listen=unix://rel.sock",
 		"upstream_url=127.0.0.1:3000", "upstream_url=https://a", "upstream_url=unix://a/b", "upstream_url=http://a?b",
 	} {
@@ -114,6 +119,14 @@ func TestParseWatchdogReportsAllProblems(t *testing.T) {
 	}
 }
 
+func TestModesWithoutACommand(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"static", "inproc"} {
+		_, err := ParseWatchdog([]string{"mode=" + mode})
+		require.NoError(t, err)
+	}
+}
+
 func TestParseWatchdogHidesPasswords(t *testing.T) {
 	t.Parallel()
 	_, err := ParseWatchdog([]string{"fprocess=cat", "upstream_url=http://u:hunter2@h/p", "jwt_auth_authority=http://u:hunter2@h"})
@@ -132,8 +145,10 @@ func FuzzParseWatchdog(f *testing.F) {
 			require.True(t, errors.As(err, &e) && len(e.Problems) > 0)
 			return
 		}
-		require.NotEmpty(t, c.Process)
-		require.NotEmpty(t, c.Process[0])
+		if c.Mode != Static && c.Mode != InProc {
+			require.NotEmpty(t, c.Process)
+			require.NotEmpty(t, c.Process[0])
+		}
 		require.Positive(t, c.WriteTimeout)
 		require.GreaterOrEqual(t, c.ExecTimeout, time.Duration(0))
 		require.True(t, c.Mode != HTTP || c.Upstream != nil)

@@ -1,7 +1,9 @@
 // Package executor runs a function, one file a mode: [HTTP] starts one process
 // and forwards requests to its server, [Streaming] and [Serializing] fork a
-// process for each request. It owns processes, their groups, pipes and output;
-// routing, authentication, limits and the access log are the caller's.
+// process for each request, [Handler] and [FastHandler] call Go code in this
+// process, and [NewStatic] serves files. It owns processes, their groups, pipes
+// and output; routing, authentication, limits and the access log are the
+// caller's.
 package executor
 
 import (
@@ -19,12 +21,12 @@ import (
 var (
 	// ErrTimeout: the function ran longer than Call.Timeout.
 	ErrTimeout = errors.New("the function ran into its time limit")
-	// ErrFailed: the function's process ended with a non-zero status.
+	// ErrFailed: the function's process ended with a non-zero status, or its
+	// handler panicked.
 	ErrFailed = errors.New("function failed")
+	// ErrShutdown: Run's context ended while the function worked.
+	ErrShutdown = errors.New("the watchdog is shutting down")
 )
-
-// errShutdown ends what still runs when Run's context does.
-var errShutdown = errors.New("the watchdog is shutting down")
 
 // Config describes the function. Each mode uses what concerns it.
 type Config struct {
@@ -50,7 +52,7 @@ type Config struct {
 	// MaxLine is the longest log line in bytes, longer ones are split;
 	// 0 = 64 KiB, -1 = unlimited.
 	MaxLine int
-	// Logf reports what goes wrong after a response began; nil = silence.
+	// Logf reports the panics of handlers in this process; nil = silence.
 	Logf func(format string, args ...any)
 }
 

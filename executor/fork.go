@@ -39,7 +39,7 @@ func (f *forks) Run(ctx context.Context) error {
 		return err
 	}
 	<-ctx.Done()
-	f.cancel(errShutdown)
+	f.cancel(ErrShutdown)
 	f.running.Wait()
 	return nil
 }
@@ -108,13 +108,13 @@ func (k *fork) feed(body io.Reader, size int) {
 	switch {
 	case from.err != nil:
 		k.body = bodyBroken
-		k.cancel(fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, from.err))
+		k.cancel(reverseproxy.BodyFailure(k.conn, from.err))
 		return
 	case err == nil && size >= 0 && from.n < int64(size):
 		// fasthttp reports an early end as a plain one. Half an upload must
 		// not be processed as if it were whole.
 		k.body = bodyBroken
-		k.cancel(fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.ErrBadBody, from.n, size))
+		k.cancel(fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.BodyFailure(k.conn, io.ErrUnexpectedEOF), from.n, size))
 		return
 	case err != nil: // the function does not want the rest
 		k.body = bodyUnwanted

@@ -27,13 +27,13 @@ func (s *Serializing) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	}
 	in, err := io.ReadAll(io.LimitReader(body, reverseproxy.MaxBuffered+1))
 	if err != nil {
-		return fmt.Errorf("%w: %w", reverseproxy.ErrBadBody, err)
+		return reverseproxy.BodyFailure(ctx.Conn(), err)
 	}
 	if len(in) > reverseproxy.MaxBuffered {
 		return fmt.Errorf("%w: more than %d bytes", reverseproxy.ErrBodyTooLarge, reverseproxy.MaxBuffered)
 	}
 	if size >= 0 && len(in) < size {
-		return fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.ErrBadBody, len(in), size)
+		return fmt.Errorf("%w: %d bytes instead of %d", reverseproxy.BodyFailure(ctx.Conn(), io.ErrUnexpectedEOF), len(in), size)
 	}
 	k, err := s.fork(ctx, call, bytes.NewReader(in), len(in))
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Streaming forks a process for each request. The body is its stdin, its stdout
@@ -19,14 +21,14 @@ func NewStreaming(c Config) *Streaming { return &Streaming{newForks(c)} }
 // Invoke answers ctx with the output of a new process: 200 with its first byte
 // or its clean end. An error before that leaves the response untouched, see
 // [Status]; after it the response is cut off, so that nobody takes it for
-// whole, and the reason is logged.
+// whole, and the body's Err says why.
 func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	body, size := requestBody(ctx)
 	k, err := s.fork(ctx, call, body, size)
 	if err != nil {
 		return err
 	}
-	out := &output{fork: k, buf: make([]byte, 32<<10), logf: s.config.logf}
+	out := &output{fork: k, buf: make([]byte, 32<<10)}
 	n, err := out.read(out.buf)
 	for err == nil && ctx.IsHead() { // its answer has no body to stream
 		n, err = out.read(out.buf)
@@ -51,8 +53,9 @@ type output struct {
 	*fork
 	buf   []byte
 	first []byte // read before the response began
+	whole bool
 	n     int64
-	logf  func(format string, args ...any)
+	cause error // why the output was cut off
 }
 
 // Read implements io.Reader. Its io.EOF comes after the process' clean end only.
@@ -65,8 +68,10 @@ func (o *output) Read(p []byte) (int, error) {
 	}
 	n, err := o.read(p)
 	o.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		o.logf("Response cut off after %d bytes: %s", o.n, err)
+	if err == io.EOF {
+		o.whole = true
+	} else if err != nil {
+		o.cause = err
 	}
 	return n, err
 }
@@ -87,6 +92,18 @@ func (o *output) read(p []byte) (int, error) {
 
 // Sent returns how many bytes of body were read so far.
 func (o *output) Sent() int64 { return o.n }
+
+// Err says, after Close, why the output was cut off; nil = it was not.
+func (o *output) Err() error {
+	switch {
+	case o.whole:
+		return nil
+	case o.cause != nil:
+		return o.cause
+	default:
+		return reverseproxy.ErrClientGone
+	}
+}
 
 // Close implements io.Closer: fasthttp calls it when the response is out, or
 // when the client went away.

@@ -3,9 +3,11 @@ package reverseproxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -27,6 +29,24 @@ type answer struct {
 	size     int  // length of the response body; -1 = chunked, -2 = until close
 	complete bool // the response has been read to its end
 	closed   bool
+	gone     bool  // the client was seen to leave
+	sent     int64 // bytes of body read
+	err      error // of reading the body
+}
+
+// Sent returns how many bytes of body were read so far.
+func (a *answer) Sent() int64 { return a.sent }
+
+// Err says, after Close, why the body was cut off; nil = it was not.
+func (a *answer) Err() error {
+	switch {
+	case a.complete:
+		return nil
+	case a.err != nil && !a.gone:
+		return a.err
+	default:
+		return ErrClientGone
+	}
 }
 
 // deliver puts the response into ctx.Response.
@@ -94,6 +114,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := a.up.resp.BodyStream().Read(p)
+	a.sent += int64(n)
 	switch {
 	case err == io.EOF && a.size == -1 && a.up.readErr != nil:
 		// The last chunk is read without meeting the end of the connection.
@@ -103,8 +124,13 @@ func (a *answer) Read(p []byte) (int, error) {
 		if a.size == -1 {
 			addTrailers(&a.ctx.Response.Header, &a.up.resp.Header)
 		}
+	case errors.Is(a.up.readErr, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("%w: it sent nothing for %s", ErrTimeout, a.idle)
 	case err != nil:
 		err = fmt.Errorf("upstream cut the response short: %w: %v", io.ErrUnexpectedEOF, err)
+	}
+	if err != nil && err != io.EOF {
+		a.err = err
 	}
 	return n, err
 }
@@ -143,10 +169,10 @@ func (a *answer) Close() error {
 		return nil
 	}
 	a.closed = true
-	gone := a.up.watch.stop()
+	a.gone = a.up.watch.stop()
 	a.up.resp.CloseBodyStream()
 	sent := a.send == nil || a.send.settled()
-	if sent && !gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
+	if sent && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
 		a.u.put(a.up)
 		return nil
 	}

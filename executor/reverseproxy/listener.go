@@ -139,6 +139,11 @@ func (l *Listener) Abort() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
+		c.mu.Lock()
+		if c.err == nil {
+			c.err = ErrAborted
+		}
+		c.mu.Unlock()
 		c.Conn.Close()
 	}
 }
@@ -152,6 +157,15 @@ type Client struct {
 	linger bool   // the client may still be sending when we close
 	done   func() // of the request whose response is under way
 	closed bool
+	err    error // see Err
+}
+
+// Err says why the client did not get all of its response: ErrClientGone,
+// ErrClientStalled or ErrAborted. nil = nothing is known to have failed.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // OnDone has f called when the response under way is out, or the connection
@@ -194,7 +208,19 @@ func (c *Client) Write(p []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.listener.writeTimeout)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.mu.Lock()
+		switch {
+		case c.err != nil, errors.Is(err, net.ErrClosed): // our side's doing
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			c.err = fmt.Errorf("%w for %s", ErrClientStalled, c.listener.writeTimeout)
+		default:
+			c.err = ErrClientGone
+		}
+		c.mu.Unlock()
+	}
+	return n, err
 }
 
 // Close implements net.Conn. Closing while the client still sends makes the

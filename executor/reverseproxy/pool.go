@@ -97,7 +97,11 @@ func (u *Upstream) get(deadline time.Time) (*conn, error) {
 
 func (u *Upstream) dial(deadline time.Time) (*conn, error) {
 	d := net.Dialer{Timeout: u.config.DialTimeout, Deadline: deadline}
-	nc, err := d.Dial(u.config.Network, u.config.Address)
+	dial := u.config.Dial
+	if dial == nil {
+		dial = func() (net.Conn, error) { return d.Dial(u.config.Network, u.config.Address) }
+	}
+	nc, err := dial()
 	if err != nil {
 		if !deadline.IsZero() && !time.Now().Before(deadline) {
 			return nil, fmt.Errorf("%w: %v", ErrTimeout, err)

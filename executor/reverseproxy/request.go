@@ -64,7 +64,7 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 		n := len(r.head)
 		r.head = append(r.head, make([]byte, r.size)...)
 		if _, err := io.ReadFull(r.body, r.head[n:]); err != nil {
-			return nil, bodyFailure(ctx.Conn(), err)
+			return nil, BodyFailure(ctx.Conn(), err)
 		}
 		r.body, r.live = nil, false
 	}

@@ -31,6 +31,10 @@ var (
 	ErrTimeout = errors.New("upstream timed out")
 	// ErrClientGone: the client went away, so the call upstream was cancelled.
 	ErrClientGone = errors.New("client closed the connection")
+	// ErrAborted: Listener.Abort has cut the connection off.
+	ErrAborted = errors.New("the server was shut down")
+	// ErrClientStalled: the client did not take its response.
+	ErrClientStalled = errors.New("client stopped reading")
 	// ErrBadBody: the client's request must not be passed on, because its
 	// framing is ambiguous or broken, or its body ended early. It is the
 	// client's fault: 400.
@@ -45,6 +49,8 @@ type Config struct {
 	// Network and Address are dialled: "tcp" and "host:port", or "unix" and a
 	// socket path.
 	Network, Address string
+	// Dial makes a connection in place of Network and Address; nil = those.
+	Dial func() (net.Conn, error)
 	// DialTimeout bounds one dial; 0 = 5s.
 	DialTimeout time.Duration
 	// MaxIdle is how many idle connections are kept; 0 = 100.

@@ -43,7 +43,7 @@ func (s *sender) run(buf []byte) {
 		readErr, s.upstreamErr = s.bytes(buf)
 	}
 	if readErr != nil {
-		s.clientErr = bodyFailure(s.ctx.Conn(), readErr)
+		s.clientErr = BodyFailure(s.ctx.Conn(), readErr)
 		s.up.Close()
 	}
 }
@@ -157,7 +157,7 @@ func readWhole(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 		err = endOfChunks(ctx.Conn(), body)
 	}
 	if err != nil {
-		return nil, bodyFailure(ctx.Conn(), err)
+		return nil, BodyFailure(ctx.Conn(), err)
 	}
 	return b, nil
 }
@@ -175,8 +175,9 @@ func endOfChunks(client net.Conn, body io.Reader) error {
 	return nil
 }
 
-// bodyFailure says whose fault a failed read of the client's body is.
-func bodyFailure(client net.Conn, err error) error {
+// BodyFailure says whose fault a failed read of the client's body is:
+// ErrClientGone or ErrBadBody.
+func BodyFailure(client net.Conn, err error) error {
 	if isGone(client) {
 		return fmt.Errorf("%w while it sent the body", ErrClientGone)
 	}
