@@ -128,7 +128,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 	case c.ReadyPath == "":
 	case !strings.HasPrefix(c.ReadyPath, "/"):
 		e.bad("ready_path", c.ReadyPath, "a path that begins with /")
-	case c.JWTAuth && c.Mode != HTTP:
+	case c.JWTAuth && (c.Mode == Streaming || c.Mode == Serializing):
 		e.bad("ready_path", c.ReadyPath, "nothing with jwt_auth in this mode: each GET /_/ready, which needs no token, would run the function")
 	}
 	if c.WriteTimeout == 0 {

@@ -34,7 +34,7 @@ const slotGrace = 10 * time.Millisecond
 // Paths are compared in one form, the raw request target's. Whatever is not
 // exactly a health check, such as /%5f/health or //_/health, needs a token.
 func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
-	r := &request{watchdog: w, start: time.Now(), client: ctx.Conn().(*reverseproxy.Client)}
+	r := &request{watchdog: w, start: time.Now(), outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
 	defer r.finish(ctx)
 	defer w.recover(ctx)
 
@@ -54,6 +54,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 	// Before the limit: who has no token must not use it up.
 	if w.verifier != nil {
 		if err := w.verifier.Verify(w.life, h.authorization...); err != nil {
+			r.outcome = refused
 			w.refuse(ctx, err)
 			return
 		}
@@ -61,6 +62,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 
 	if w.slots != nil {
 		if !w.takeSlot() {
+			r.outcome = refused
 			ctx.Response.Header.Set(internalHeader, byMiddleware)
 			fail(ctx, http.StatusTooManyRequests, "text/plain",
 				fmt.Sprintf("Concurrent request limit exceeded. Max concurrent requests: %d\n", w.settings.MaxInflight))
@@ -69,7 +71,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		r.slot = true
 	}
 
-	w.invoke(ctx, executor.Call{Target: target, Timeout: shorter(w.settings.ExecTimeout, h.timeout)})
+	r.outcome = w.invoke(ctx, executor.Call{Target: target, Timeout: shorter(w.settings.ExecTimeout, h.timeout)})
 }
 
 func (w *Watchdog) serveHealth(ctx *fasthttp.RequestCtx) {
@@ -149,11 +151,12 @@ func (w *Watchdog) takeSlot() bool {
 	}
 }
 
-func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
+func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome {
 	err := w.function.Invoke(ctx, call)
 	if err == nil {
-		return
+		return answered
 	}
+	err = whose(err, ctx.Conn().(*reverseproxy.Client))
 	status, internal := executor.Status(err)
 	w.log.Printf("Call failed with %d: %s", status, escape(err.Error()))
 	if status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge {
@@ -167,6 +170,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) {
 		body = err.Error()
 	}
 	fail(ctx, status, "text/plain; charset=utf-8", body+"\n")
+	return outcomeOf(err)
 }
 
 // recover keeps one request's panic from ending the process. What was thrown

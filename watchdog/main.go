@@ -5,9 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/config"
 )
@@ -46,12 +49,41 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "fwatchdog: %s\n", err)
 		return 1
 	}
-	w, err := New(Config{Settings: settings, Environ: environ, Stdout: stdout, Stderr: stderr})
-	if err != nil {
+	if err := run(Config{Settings: settings, Environ: environ, Stdout: stdout, Stderr: stderr}); err != nil {
 		fmt.Fprintf(stderr, "fwatchdog: %s\n", err)
 		return 1
 	}
+	return 0
+}
 
+// Serve is the main of a function in Go: it serves handler as fwatchdog would,
+// with the same environment variables, but for fprocess, which nobody needs.
+// It returns after SIGTERM or SIGINT, when everything has drained; a second
+// signal ends it at once. The error says what was wrong.
+func Serve(handler http.Handler) error {
+	return serve(Config{Handler: handler})
+}
+
+// ServeFast is [Serve] for a fasthttp handler. exec_timeout answers its client
+// and cannot stop it; it does not learn that its client has left either.
+func ServeFast(handler fasthttp.RequestHandler) error {
+	return serve(Config{FastHandler: handler})
+}
+
+func serve(c Config) (err error) {
+	environ := append([]string{"mode=" + string(config.InProc)}, os.Environ()...)
+	if c.Settings, err = config.ParseWatchdog(environ); err != nil {
+		return err
+	}
+	return run(c)
+}
+
+// run runs the watchdog until a signal comes.
+func run(c Config) error {
+	w, err := New(c)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 2)
@@ -67,9 +99,5 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 		<-signals
 		w.Close()
 	}()
-	if err := w.Run(ctx); err != nil {
-		fmt.Fprintf(stderr, "fwatchdog: %s\n", err)
-		return 1
-	}
-	return 0
+	return w.Run(ctx)
 }

@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -20,13 +19,23 @@ type request struct {
 	start    time.Time
 	counted  bool // false for health checks
 	slot     bool // holds one of max_inflight
+	stream   bool // the response goes on after the handler
 
 	method, target, callID string
 	probe                  bool
 
-	status int
-	length int64 // of the body; -1 = unknown
-	body   interface{ Sent() int64 }
+	status  int
+	outcome outcome
+	length  int64 // of the body; -1 = unknown
+	body    body
+}
+
+// body is a response's that streams.
+type body interface {
+	// Sent returns how many bytes it had so far.
+	Sent() int64
+	// Err says at its end why it was cut off; nil = it was not.
+	Err() error
 }
 
 // begin counts the request. Everything that is needed later is copied: the
@@ -51,8 +60,9 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 		r.done()
 		return
 	}
+	r.stream = true
 	r.length = int64(max(ctx.Response.Header.ContentLength(), -1))
-	r.body, _ = ctx.Response.BodyStream().(interface{ Sent() int64 })
+	r.body, _ = ctx.Response.BodyStream().(body)
 	r.client.OnDone(r.done)
 }
 
@@ -66,19 +76,27 @@ func (r *request) done() {
 	if r.probe {
 		return
 	}
-	if r.body != nil {
-		r.length = r.body.Sent()
-	}
-	line := fmt.Sprintf("%s %s - %d %s - ContentLength: %s (%.4fs)", escape(r.method), escape(redact(r.target)),
-		r.status, http.StatusText(r.status), humanSize(r.length), took.Seconds())
-	if w.settings.LogCallID {
-		id := r.callID
-		if id == "" {
-			id = "none"
+	a := access{method: r.method, target: redact(r.target), status: r.status, length: r.length, took: took, outcome: r.outcome}
+	if r.stream {
+		var err error
+		if r.body != nil {
+			a.length, err = r.body.Sent(), r.body.Err()
 		}
-		line += " [" + escape(id) + "]"
+		if a.cutOff = whose(err, r.client); a.cutOff != nil {
+			a.outcome = outcomeOf(a.cutOff)
+		}
 	}
-	w.log.Print(line)
+	if w.settings.LogCallID {
+		a.callID = r.callID
+		if a.callID == "" {
+			a.callID = "none"
+		}
+	}
+	if w.access != nil {
+		a.json(w.access)
+		return
+	}
+	w.log.Print(a.text())
 }
 
 // humanSize writes n bytes in decimal units with four significant digits.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth"
@@ -34,8 +36,11 @@ type Config struct {
 	Settings config.Watchdog
 	// Environ is the environment of the function's processes, "name=value".
 	Environ []string
+	// Handler or FastHandler is the function in mode inproc: exactly one.
+	Handler     http.Handler
+	FastHandler fasthttp.RequestHandler
 	// Stdout and Stderr take the function's log lines, Stderr the watchdog's
-	// own too. They must be safe for concurrent use, as an *os.File is.
+	// own too; nil = the process' own.
 	Stdout, Stderr io.Writer
 	// TempDir is where the lock file is; "" = os.TempDir().
 	TempDir string
@@ -62,7 +67,9 @@ type function interface {
 // Watchdog serves one function. New makes it, Run runs it once.
 type Watchdog struct {
 	settings config.Watchdog
+	logs     *logBuffer
 	log      *log.Logger
+	access   *zerolog.Logger // nil = access lines are text, and log's
 	lockPath string
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
@@ -79,14 +86,23 @@ type Watchdog struct {
 // New returns a watchdog, or an error that names what c lacks.
 func New(c Config) (*Watchdog, error) {
 	s := c.Settings
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Stderr == nil {
+		c.Stderr = os.Stderr
+	}
+	logs := &logBuffer{}
+	stdout, stderr := logs.stream(c.Stdout), logs.stream(c.Stderr)
 	w := &Watchdog{
 		settings: s,
-		log:      log.New(c.Stderr, "", log.LstdFlags),
+		logs:     logs,
 		lockPath: lockPath(c.TempDir),
 		metrics:  newMetrics(),
 		life:     context.Background(),
 		closed:   make(chan struct{}),
 	}
+	w.log, w.access = newLoggers(stderr, s.LogJSON)
 	if s.MaxInflight > 0 {
 		w.slots = make(chan struct{}, s.MaxInflight)
 	}
@@ -96,22 +112,32 @@ func New(c Config) (*Watchdog, error) {
 		Upstream:    s.Upstream,
 		BufferBody:  s.BufferBody,
 		ContentType: s.ContentType,
-		Stdout:      c.Stdout,
-		Stderr:      c.Stderr,
+		Stdout:      stdout,
+		Stderr:      stderr,
 		PrefixLogs:  s.PrefixLogs,
 		MaxLine:     s.LogBufferSize,
 		Logf:        w.log.Printf,
 	}
 	var err error
-	switch s.Mode {
-	case config.HTTP:
+	switch {
+	case s.Mode != config.InProc && (c.Handler != nil || c.FastHandler != nil):
+		err = fmt.Errorf("mode %q: want inproc, since this program is the function", s.Mode)
+	case s.Mode == config.HTTP:
 		w.function, err = executor.NewHTTP(x)
-	case config.Streaming:
+	case s.Mode == config.Streaming:
 		w.function = executor.NewStreaming(x)
-	case config.Serializing:
+	case s.Mode == config.Serializing:
 		w.function = executor.NewSerializing(x)
+	case s.Mode == config.Static:
+		w.function, err = executor.NewStatic(x, s.StaticPath)
+	case s.Mode != config.InProc:
+		err = fmt.Errorf("mode %q: want http, streaming, serializing, static or inproc", s.Mode)
+	case (c.Handler == nil) == (c.FastHandler == nil):
+		err = errors.New(`mode "inproc" is for Go programs that import package watchdog, and needs one Handler or FastHandler`)
+	case c.Handler != nil:
+		w.function = executor.NewHandler(x, c.Handler)
 	default:
-		err = fmt.Errorf("mode %q: want http, streaming or serializing", s.Mode)
+		w.function = executor.NewFastHandler(x, c.FastHandler)
 	}
 	if err != nil {
 		return nil, err
@@ -160,6 +186,7 @@ var errClosed = errors.New("ended at once, without waiting for requests")
 // one of the start, or says why the function or the server ended by itself.
 func (w *Watchdog) Run(ctx context.Context) error {
 	s := w.settings
+	defer w.logs.Flush()
 	listener, err := reverseproxy.Listen(s.Network, s.Address, s.WriteTimeout)
 	if err != nil {
 		return err
@@ -224,6 +251,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		<-functionEnded
 		err = errClosed
 	}
+	cutOff, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	listener.Wait(cutOff) // until those requests are logged
 	return errors.Join(err, functionErr)
 }
 

@@ -1,0 +1,114 @@
+package watchdog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/gatehound/gatehound/executor"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+)
+
+// outcome says in a word how a request ended, whatever its status: an answer of
+// 504 may be the function's own.
+type outcome string
+
+const (
+	answered      outcome = "answered"       // by the function
+	refused       outcome = "refused"        // by us: credentials, limits, a bad request
+	timedOut      outcome = "timed out"      // the function did not answer in time
+	clientClosed  outcome = "client closed"  // the client left before the end
+	clientStalled outcome = "client stalled" // it stayed, but took no more
+	shutDown      outcome = "shut down"      // we left before the end
+	failed        outcome = "failed"         // the function or the way to it
+)
+
+// outcomeOf names the error of a call, or what cut off its response.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return answered
+	case errors.Is(err, reverseproxy.ErrAborted), errors.Is(err, executor.ErrShutdown):
+		return shutDown
+	case errors.Is(err, executor.ErrTimeout), errors.Is(err, reverseproxy.ErrTimeout):
+		return timedOut
+	case errors.Is(err, reverseproxy.ErrClientStalled):
+		return clientStalled
+	case errors.Is(err, reverseproxy.ErrClientGone):
+		return clientClosed
+	case errors.Is(err, reverseproxy.ErrBadBody), errors.Is(err, syscall.E2BIG):
+		return refused
+	default:
+		return failed
+	}
+}
+
+// whose returns err, or what our side of the client's connection knows better:
+// that it was we who left.
+func whose(err error, client *reverseproxy.Client) error {
+	if own := client.Err(); own != nil && (err == nil || errors.Is(err, reverseproxy.ErrClientGone)) {
+		return own
+	}
+	return err
+}
+
+// access is what is logged of a request.
+type access struct {
+	method, target string
+	status         int
+	length         int64 // of the body; -1 = unknown
+	took           time.Duration
+	callID         string // "" = not to be logged
+	outcome        outcome
+	cutOff         error // why the response is not whole; nil = it is
+}
+
+// statusText is net/http's, with nginx' name for its own status.
+func statusText(status int) string {
+	if status == 499 {
+		return "Client Closed Request"
+	}
+	return http.StatusText(status)
+}
+
+// text is upstream's line; one of a response that was cut off goes on to say so.
+func (a access) text() string {
+	line := fmt.Sprintf("%s %s - %d %s - ContentLength: %s (%.4fs)", escape(a.method), escape(a.target),
+		a.status, statusText(a.status), humanSize(a.length), a.took.Seconds())
+	if a.callID != "" {
+		line += " [" + escape(a.callID) + "]"
+	}
+	if a.cutOff != nil {
+		line += " - cut off: " + escape(a.cutOff.Error())
+	}
+	return line
+}
+
+// json writes the line to l.
+func (a access) json(l *zerolog.Logger) {
+	e := l.Log().Str("method", a.method).Str("target", a.target).Int("status", a.status).
+		Int64("bytes", a.length).Float64("seconds", a.took.Seconds()).Str("outcome", string(a.outcome))
+	if a.callID != "" {
+		e.Str("call_id", a.callID)
+	}
+	if a.cutOff != nil {
+		e.Str("cut_off", a.cutOff.Error())
+	}
+	e.Send()
+}
+
+// newLoggers returns the loggers of the watchdog's own lines and, with asJSON,
+// of access lines.
+func newLoggers(out io.Writer, asJSON bool) (*log.Logger, *zerolog.Logger) {
+	if !asJSON {
+		return log.New(out, "", log.LstdFlags), nil
+	}
+	json := zerolog.New(out).With().Timestamp().Logger()
+	return log.New(json, "", 0), &json
+}
