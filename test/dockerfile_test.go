@@ -52,7 +52,7 @@ func parseDockerfile(data string) (*dockerfile, error) {
 			if i++; i == len(all) || all[i] == "" || strings.HasPrefix(strings.TrimSpace(all[i]), "#") {
 				return nil, fmt.Errorf("line %d: the instruction is not continued", n)
 			}
-			text = strings.TrimSuffix(text, `\`) + "\n" + all[i]
+			text = strings.TrimSuffix(text, `\`) + all[i]
 		}
 		keyword, rest, found := strings.Cut(text, " ")
 		rest = strings.TrimSpace(rest)
@@ -194,7 +194,7 @@ func checkInstruction(t *testing.T, i instruction, stages []string, context stri
 		require.Regexp(t, `^\d+( \d+)*$`, i.rest)
 	case "RUN":
 		require.NoError(t, exec.Command("sh", "-n", "-c", i.rest).Run(), "line %d", i.line)
-		require.NotRegexp(t, `;|\||curl|wget|apt-get (?:[^&]*)$`, strings.ReplaceAll(i.rest, "||", ""), "line %d: want commands that stop at the first error", i.line)
+		require.NotRegexp(t, `;|\|`, strings.ReplaceAll(i.rest, "||", ""), "line %d: a failure would go unnoticed", i.line)
 	case "COPY":
 		words := strings.Fields(i.rest)
 		if from, ok := strings.CutPrefix(words[0], "--from="); ok {
@@ -223,7 +223,8 @@ func TestImages(t *testing.T) {
 	require.Equal(t, "scratch", gateway.base)
 	require.Equal(t, `["/gateway"]`, gateway.last("ENTRYPOINT"))
 	require.NotEmpty(t, gateway.last("USER"))
-	c, err := config.ParseGateway(append(gateway.environment(), "functions_provider_url=http://provider:8081"))
+	c, err := config.ParseGateway(append(gateway.environment(),
+		"functions_provider_url=http://provider:8081", "system_issuer=https://gateway.example.com"))
 	require.NoError(t, err)
 	require.Equal(t, "/var/lib/gatehound", c.DataDir)
 }
@@ -267,8 +268,9 @@ func TestImageBuildCommands(t *testing.T) {
 			require.NoError(t, err)
 			built = append(built, data)
 			if b.binary == "fwatchdog" && b.arch == "amd64" {
-				version, _ := exec.Command(filepath.Join(out, b.binary), "-version").Output()
 				if runsHere(t) {
+					version, err := exec.Command(filepath.Join(out, b.binary), "-version").Output()
+					require.NoError(t, err)
 					require.Equal(t, "Version: v9.8.7\tSHA: abcdef\n", string(version))
 				}
 			}
