@@ -199,9 +199,12 @@ type hopEnd struct {
 	leave context.CancelFunc
 }
 
+// Close closes before it tells: a handler that ends because its client has left
+// must not have its end taken for a whole answer.
 func (e *hopEnd) Close() error {
+	err := e.Conn.Close()
 	e.leave()
-	return e.Conn.Close()
+	return err
 }
 
 // Read speaks of a closed connection as a socket does.

@@ -112,3 +112,17 @@ func newLoggers(out io.Writer, asJSON bool) (*log.Logger, *zerolog.Logger) {
 	json := zerolog.New(out).With().Timestamp().Logger()
 	return log.New(json, "", 0), &json
 }
+
+// serverLog is for fasthttp's own lines. It leaves out why a response was cut
+// off: its access line says that.
+type serverLog struct{ *log.Logger }
+
+// Printf implements fasthttp.Logger.
+func (l serverLog) Printf(format string, args ...any) {
+	for _, arg := range args {
+		if err, is := arg.(error); is && (outcomeOf(err) != failed || errors.Is(err, executor.ErrFailed)) {
+			return
+		}
+	}
+	l.Logger.Printf(format, args...)
+}

@@ -26,6 +26,10 @@ var fwatchdog string
 const functionVariable = "WATCHDOG_TEST_FUNCTION"
 
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(inprocVariable); kind != "" {
+		inprocFunction(kind)
+		return
+	}
 	if address := os.Getenv(functionVariable); address != "" {
 		testFunction(address)
 		return
@@ -62,6 +66,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.buf.Write(p)
 }
 
+func (o *output) Len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Len()
+}
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -79,9 +89,11 @@ type program struct {
 }
 
 // launch starts fwatchdog without waiting for anything.
-func launch(t *testing.T, env ...string) *program {
+func launch(t *testing.T, env ...string) *program { return launchProgram(t, fwatchdog, env...) }
+
+func launchProgram(t *testing.T, path string, env ...string) *program {
 	p := &program{t: t, dir: t.TempDir(), stdout: &output{}, stderr: &output{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(fwatchdog)
+	p.cmd = exec.Command(path)
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + p.dir, "GORACE=halt_on_error=1 atexit_sleep_ms=0",
@@ -100,7 +112,8 @@ func launch(t *testing.T, env ...string) *program {
 		require.NotContains(t, p.stderr.String(), "DATA RACE")
 		require.NotContains(t, p.stderr.String(), "BUG: panic")
 		if t.Failed() {
-			t.Logf("fwatchdog's output:\n%s%s", p.stdout, p.stderr)
+			stdout := p.stdout.String()
+			t.Logf("fwatchdog's output:\n%s%s", stdout[max(0, len(stdout)-10_000):], p.stderr)
 		}
 	})
 	return p
@@ -111,6 +124,12 @@ var servingOn = regexp.MustCompile(`Serving mode \w+ on (\S+),`)
 // start starts fwatchdog and waits until it serves.
 func start(t *testing.T, env ...string) *program {
 	p := launch(t, env...)
+	p.awaitServing()
+	return p
+}
+
+func (p *program) awaitServing() {
+	p.t.Helper()
 	p.eventually(func() bool {
 		m := servingOn.FindStringSubmatch(p.stderr.String())
 		if m != nil {
@@ -118,7 +137,6 @@ func start(t *testing.T, env ...string) *program {
 		}
 		return m != nil
 	}, "serving")
-	return p
 }
 
 func (p *program) eventually(f func() bool, what string) {

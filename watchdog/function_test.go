@@ -28,6 +28,29 @@ func testFunction(address string) {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(code)
 	})
+	mux.HandleFunc("/silent", func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(os.Stderr, "began")
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("/begun", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "begun")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("/own504", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusGatewayTimeout) })
+	mux.HandleFunc("/flood", func(w http.ResponseWriter, r *http.Request) {
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	mux.HandleFunc("/flood-log", func(w http.ResponseWriter, r *http.Request) {
+		for piece, i := []byte(strings.Repeat("x", 1<<20)), 0; i < 100; i++ {
+			os.Stdout.Write(piece)
+		}
+		io.WriteString(w, "still here")
+	})
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) {
 		fmt.Println("slow call began")

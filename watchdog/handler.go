@@ -165,7 +165,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome 
 	if internal {
 		ctx.Response.Header.Set(internalHeader, byWatchdog)
 	}
-	body := http.StatusText(status)
+	body := statusText(status)
 	if errors.Is(err, executor.ErrFailed) {
 		body = err.Error()
 	}

@@ -13,13 +13,28 @@ import (
 
 // counter counts the writes that reach it.
 type counter struct {
-	writes int
-	text   strings.Builder
+	mu sync.Mutex
+	n  int
+	b  strings.Builder
 }
 
 func (c *counter) Write(p []byte) (int, error) {
-	c.writes++
-	return c.text.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return c.b.Write(p)
+}
+
+func (c *counter) writes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+func (c *counter) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.b.String()
 }
 
 func TestLogBuffer(t *testing.T) {
@@ -29,32 +44,32 @@ func TestLogBuffer(t *testing.T) {
 		var out counter
 		s := b.stream(&out)
 		fmt.Fprintln(s, "first")
-		require.Equal(t, "first\n", out.text.String(), "at once")
+		require.Equal(t, "first\n", out.text(), "at once")
 		fmt.Fprintln(s, "second")
 		fmt.Fprintln(s, "third")
-		time.Sleep(logDelay - 1)
+		time.Sleep(logDelay - time.Nanosecond)
 		synctest.Wait()
-		require.Equal(t, 1, out.writes)
-		time.Sleep(1)
+		require.Equal(t, 1, out.writes())
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		require.Equal(t, 2, out.writes)
-		require.Equal(t, "first\nsecond\nthird\n", out.text.String())
+		require.Equal(t, 2, out.writes())
+		require.Equal(t, "first\nsecond\nthird\n", out.text())
 
 		fmt.Fprintln(s, "still busy")
-		require.Equal(t, 2, out.writes)
+		require.Equal(t, 2, out.writes())
 		time.Sleep(3 * logDelay)
 		synctest.Wait()
 		fmt.Fprintln(s, "quiet again")
-		require.Equal(t, 4, out.writes)
+		require.Equal(t, 4, out.writes())
 
 		fmt.Fprint(s, strings.Repeat("x", logFlush))
-		require.Equal(t, 5, out.writes, "so much does not wait")
+		require.Equal(t, 5, out.writes(), "so much does not wait")
 
 		fmt.Fprintln(s, "last")
 		b.Flush()
 		fmt.Fprintln(s, "too late to wait")
-		require.Equal(t, 7, out.writes)
-		require.True(t, strings.HasSuffix(out.text.String(), "last\ntoo late to wait\n"))
+		require.Equal(t, 7, out.writes())
+		require.True(t, strings.HasSuffix(out.text(), "last\ntoo late to wait\n"))
 	})
 }
 
@@ -74,7 +89,7 @@ func TestLogBufferOrder(t *testing.T) {
 		fmt.Fprintf(&want, "line %d\n", i)
 	}
 	b.Flush()
-	require.Equal(t, want.String(), out.text.String())
+	require.Equal(t, want.String(), out.text())
 }
 
 // Under load a system call serves many lines, and none is lost or broken.
@@ -93,6 +108,6 @@ func TestLogBufferUnderLoad(t *testing.T) {
 	}
 	all.Wait()
 	b.Flush()
-	require.Equal(t, 40_000, strings.Count(out.text.String(), "s)\n"))
-	require.Less(t, out.writes, 40_000/200)
+	require.Equal(t, 40_000, strings.Count(out.text(), "s)\n"))
+	require.Less(t, out.writes(), 40_000/200)
 }

@@ -216,7 +216,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 		functionErr = w.function.Run(life)
 		close(functionEnded)
 	}()
-	server := reverseproxy.NewServer(w.serve, w.log)
+	server := reverseproxy.NewServer(w.serve, serverLog{w.log})
 	server.ReadTimeout = s.ReadTimeout
 	server.IdleTimeout = max(s.ReadTimeout, time.Minute)
 	serverEnded := make(chan error, 1)
