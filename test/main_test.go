@@ -67,11 +67,20 @@ type program struct {
 	exited chan struct{}
 }
 
-// start runs name from bin in dir. The environment is env and PATH alone.
+// binary returns the path of one of our binaries; another one's is as given.
+func binary(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(bin, name)
+}
+
+// start runs name from bin, or the program at an absolute path, in dir. The
+// environment is env and PATH alone.
 func start(t *testing.T, dir string, env []string, name string, args ...string) *program {
 	t.Helper()
 	p := &program{
-		cmd:    exec.Command(filepath.Join(bin, name), args...),
+		cmd:    exec.Command(binary(name), args...),
 		stdout: newOutput(), stderr: newOutput(),
 		exited: make(chan struct{}),
 	}
