@@ -100,15 +100,12 @@ func (l *Listener) retireIdle(newToo bool) int {
 	return len(conns)
 }
 
-// Read implements net.Conn. On a connection that is being retired it looks once
-// more for a request before it reports the end.
-func (c *Client) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.isRetired() {
-		return n, err
-	}
+// lastLook looks once more for a request on a connection that is being retired,
+// before it reports the end.
+func (c *Client) lastLook(p []byte) (int, error) {
 	c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-	if n, err = c.Conn.Read(p); n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+	n, err := c.Conn.Read(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, net.ErrClosed
 	}
 	return n, err

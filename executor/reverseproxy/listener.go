@@ -230,6 +230,9 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 // Read implements net.Conn.
 func (c *Client) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.isRetired() {
+		n, err = c.lastLook(p)
+	}
 	if n > 0 {
 		c.fresh.Store(true)
 	}
