@@ -39,6 +39,7 @@ func TestExpectContinue(t *testing.T) {
 	keep := "POST / HTTP/1.1\r\nHost: x\r\n"
 	refused("no token", keep+expect, "401 Unauthorized")
 	refused("another function's", keep+other+expect, "403 Forbidden")
+	refused("no token, in lower case", keep+strings.ToLower(expect), "401 Unauthorized")
 	refused("ambiguous", keep+good+"Transfer-Encoding: chunked\r\n"+expect, "400 Bad Request")
 
 	// Invited, then answered.
@@ -48,12 +49,12 @@ func TestExpectContinue(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		r := bufio.NewReader(conn)
-		for range 2 {
+		for _, name := range []string{"Expect", "expect"} {
 			head, sent := "Content-Length: 5", "hello"
 			if chunked {
 				head, sent = "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"
 			}
-			io.WriteString(conn, keep+good+"Expect: 100-continue\r\n"+head+"\r\n\r\n")
+			io.WriteString(conn, keep+good+name+": 100-continue\r\n"+head+"\r\n\r\n")
 			line, err := r.ReadString('\n')
 			require.NoError(t, err)
 			require.Equal(t, "HTTP/1.1 100 Continue\r\n", line)

@@ -1,6 +1,10 @@
 package reverseproxy
 
-import "github.com/valyala/fasthttp"
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+)
 
 // OnExpect has admit decide on a request with "Expect: 100-continue" before its
 // body is invited (RFC 9110, section 10.1.1). When admit returns false it has
@@ -20,4 +24,19 @@ func OnExpect(server *fasthttp.Server, admit func(ctx *fasthttp.RequestCtx) bool
 		addDate(&ctx.Response.Header)
 		return ctx.Response.StatusCode()
 	}
+}
+
+// knownExpect writes Expect as fasthttp knows it, which compares the name byte
+// for byte when names are not normalized. A client that writes it otherwise, as
+// proxies that speak HTTP/2 do, would wait for its invitation forever.
+func knownExpect(h *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
+	for name, value := range h.All() {
+		if bytes.EqualFold(name, []byte("Expect")) && string(name) != "Expect" && is(value, "100-continue") {
+			name, value := string(name), string(value)
+			h.Del(name)
+			h.Set("Expect", value)
+			break
+		}
+	}
+	return unchanged
 }

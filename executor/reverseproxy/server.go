@@ -27,8 +27,9 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 			}
 			addDate(&ctx.Response.Header)
 		},
-		ConnState: connState,
-		Logger:    log,
+		HeaderReceived: knownExpect,
+		ConnState:      connState,
+		Logger:         log,
 		// One header block must fit: tokens with many claims, and cookies.
 		ReadBufferSize:  64 << 10,
 		CloseOnShutdown: true,
