@@ -155,7 +155,7 @@ func (w *Watchdog) askFunction(ctx *fasthttp.RequestCtx) {
 	h.DisableNormalizing()
 	h.SetProtocol(protocol)
 	h.SetHost(host)
-	h.SetRequestURI(w.settings.ReadyPath)
+	ctx.Request.SetRequestURI(w.settings.ReadyPath) // and not h's: what was parsed of the old one goes, too
 	w.invoke(ctx, executor.Call{Target: []byte(w.settings.ReadyPath), Timeout: w.settings.ExecTimeout})
 }
 

@@ -107,6 +107,8 @@ func inprocFastHandler(ctx *fasthttp.RequestCtx) {
 		ctx.SetBody(ctx.PostBody())
 	case "/request":
 		fmt.Fprintf(ctx, "%s %s %s", ctx.Method(), ctx.RequestURI(), ctx.Request.Header.Peek("X-Test"))
+	case "/ready":
+		fmt.Fprintf(ctx, "ready?%s", ctx.QueryArgs())
 	case "/panic":
 		ctx.SetBodyString("half of an answer")
 		panic("out of cheese")
@@ -301,4 +303,12 @@ func TestFastHandlerTimeoutInTheBody(t *testing.T) {
 	require.Equal(t, 1, strings.Count(string(b), "HTTP/1.1"))
 	p.logged(`body: .*timeout`)
 	require.Equal(t, 200, p.get("/hello").status)
+}
+
+// Ready_path reaches a fasthttp handler as it would any other function, and
+// nothing of a caller's who needs no token for it.
+func TestInprocReadyPath(t *testing.T) {
+	t.Parallel()
+	p := startInproc(t, "fast", "ready_path=/ready")
+	require.Equal(t, "ready?", p.get("/_/ready?from=caller").body)
 }
