@@ -42,16 +42,21 @@ func (h *FastHandler) Ready() bool { return true }
 // Invoke has the handler answer ctx. When call.Timeout strikes before the
 // handler has returned, the client is answered with 504 at once, and the body
 // cannot be read any more; Invoke returns with the handler, since that is how
-// long the function is busy. Then, or when the handler has panicked, the error
-// says so.
+// long the function is busy. A client that has pipelined its requests has to wait
+// for that too, since the answers before are not out: it would take this one for
+// theirs. Then, or when the handler has panicked, the error says so.
 func (h *FastHandler) Invoke(ctx *fasthttp.RequestCtx, call Call) (err error) {
 	var answered atomic.Bool // by us or by the timer
 	timedOut := make(chan struct{})
+	client, is := ctx.Conn().(interface{ Pipelined() bool })
+	pipelined := is && client.Pipelined()
 	if call.Timeout > 0 {
 		conn, head, began := ctx.Conn(), ctx.IsHead(), ctx.Time()
 		timer := time.AfterFunc(call.Timeout, func() {
 			if answered.CompareAndSwap(false, true) {
-				answerTimeout(conn, head, began)
+				if !pipelined {
+					answerTimeout(conn, head, began)
+				}
 				close(timedOut)
 			}
 		})
@@ -71,8 +76,10 @@ func (h *FastHandler) Invoke(ctx *fasthttp.RequestCtx, call Call) (err error) {
 		<-timedOut
 		ctx.Response.Reset()
 		ctx.SetConnectionClose()
-		ctx.HijackSetNoResponse(true)
-		ctx.Hijack(func(net.Conn) {})
+		if !pipelined {
+			ctx.HijackSetNoResponse(true)
+			ctx.Hijack(func(net.Conn) {})
+		}
 		return ErrTimeout
 	}
 	return err

@@ -109,6 +109,9 @@ func inprocFastHandler(ctx *fasthttp.RequestCtx) {
 		fmt.Fprintf(ctx, "%s %s %s", ctx.Method(), ctx.RequestURI(), ctx.Request.Header.Peek("X-Test"))
 	case "/ready":
 		fmt.Fprintf(ctx, "ready?%s", ctx.QueryArgs())
+	case "/overdue":
+		time.Sleep(300 * time.Millisecond)
+		ctx.SetBodyString("too late")
 	case "/panic":
 		ctx.SetBodyString("half of an answer")
 		panic("out of cheese")
@@ -311,4 +314,18 @@ func TestInprocReadyPath(t *testing.T) {
 	t.Parallel()
 	p := startInproc(t, "fast", "ready_path=/ready")
 	require.Equal(t, "ready?", p.get("/_/ready?from=caller").body)
+}
+
+// An answer of 504 does not overtake the answers that a pipelining client still
+// waits for.
+func TestInprocTimeoutPipelined(t *testing.T) {
+	t.Parallel()
+	p := startInproc(t, "fast", "exec_timeout=50ms")
+	const get = "GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
+	got := p.raw(fmt.Sprintf(get+get, "/hello", "/overdue"))
+	require.True(t, strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n"), got)
+	_, second, _ := strings.Cut(got, "hello")
+	require.True(t, strings.HasPrefix(second, "HTTP/1.1 504 Gateway Timeout\r\n"), got)
+	require.Equal(t, 1, strings.Count(second, "\r\nDate: "), got)
+	require.NotContains(t, got, "too late")
 }

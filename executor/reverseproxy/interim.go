@@ -18,7 +18,7 @@ import (
 func passInterim(ctx *fasthttp.RequestCtx, r *request, h *fasthttp.ResponseHeader) {
 	client, ok := ctx.Conn().(*Client)
 	code := h.StatusCode()
-	if !ok || client.pipelined.Load() || !r.http11 || code == fasthttp.StatusContinue {
+	if !ok || client.Pipelined() || !r.http11 || code == fasthttp.StatusContinue {
 		return
 	}
 	var array [4][]byte

@@ -183,6 +183,10 @@ func (c *Client) Err() error {
 	return c.err
 }
 
+// Pipelined reports whether responses before the current one may be unsent: what
+// is written to the connection itself would overtake them.
+func (c *Client) Pipelined() bool { return c.pipelined.Load() }
+
 // OnDone has f called when the response under way is out, or the connection
 // closed.
 func (c *Client) OnDone(f func()) {
