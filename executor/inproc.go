@@ -167,7 +167,7 @@ func (l *pipeListener) dial() (net.Conn, error) {
 	gone, leave := context.WithCancel(context.Background())
 	select {
 	case l.conns <- &serverEnd{theirs, gone}:
-		return &hopEnd{ours, leave}, nil
+		return &hopEnd{Conn: ours, leave: leave}, nil
 	case <-l.closed:
 		leave()
 		return nil, net.ErrClosed
@@ -194,9 +194,44 @@ type serverEnd struct {
 	gone context.Context
 }
 
+// hopEnd is the end that the hop has. The hop writes a request before it reads
+// an answer, and a pipe holds nothing: a server that answers in the midst of a
+// request, to refuse it or with 103, would wait for us while we wait for it.
+// So one write, a request's header and small body, may be under way behind the
+// hop's back.
 type hopEnd struct {
 	net.Conn
 	leave context.CancelFunc
+
+	wrote    chan struct{} // closed when the last write is over; nil = it is
+	writeErr error         // of that write
+	held     []byte        // what it writes: the hop reuses its own buffer
+}
+
+// readAhead is how much net/http takes off a connection before it acts on any of
+// it.
+const readAhead = 4 << 10
+
+// Write implements net.Conn. An error may be the write's before.
+func (e *hopEnd) Write(p []byte) (int, error) {
+	if e.wrote != nil {
+		<-e.wrote
+		e.wrote = nil
+		if e.writeErr != nil {
+			return 0, e.writeErr
+		}
+	}
+	if len(p) <= readAhead {
+		return e.Conn.Write(p)
+	}
+	e.held = append(e.held[:0], p...)
+	done := make(chan struct{})
+	e.wrote = done
+	go func() {
+		defer close(done)
+		_, e.writeErr = e.Conn.Write(e.held)
+	}()
+	return len(p), nil
 }
 
 // Close closes before it tells: a handler that ends because its client has left

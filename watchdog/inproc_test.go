@@ -77,6 +77,11 @@ func inprocHandler() http.Handler {
 		time.Sleep(300 * time.Millisecond)
 		io.WriteString(w, "finished")
 	})
+	mux.HandleFunc("/early-hints", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
 	mux.HandleFunc("/trailer", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
 		io.WriteString(w, "body")
@@ -306,6 +311,17 @@ func TestFastHandlerTimeoutInTheBody(t *testing.T) {
 	require.Equal(t, 1, strings.Count(string(b), "HTTP/1.1"))
 	p.logged(`body: .*timeout`)
 	require.Equal(t, 200, p.get("/hello").status)
+}
+
+// Net/http answers in the midst of a request, and a pipe holds nothing of what is
+// still being written: both sides would wait for each other.
+func TestInprocAnswersWithinRequest(t *testing.T) {
+	t.Parallel()
+	p := startInproc(t, "http", "exec_timeout=0")
+	got := p.raw("GET /%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: " + strings.Repeat("x", 20<<10) + "\r\n\r\n")
+	require.True(t, strings.HasPrefix(got, "HTTP/1.1 400 "), got)
+	r := p.do("POST", "/early-hints", strings.Repeat("x", 8<<10))
+	require.Equal(t, "200 8192", fmt.Sprint(r.status, " ", r.body))
 }
 
 // Ready_path reaches a fasthttp handler as it would any other function, and
