@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -48,8 +49,9 @@ func NewHandler(c Config, handler http.Handler) *Handler {
 		BaseContext:                  func(net.Listener) context.Context { return h.life },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			ctx, cancel := context.WithCancel(ctx)
-			context.AfterFunc(c.(*serverEnd).gone, cancel)
-			return ctx
+			end := c.(*serverEnd)
+			context.AfterFunc(end.gone, cancel)
+			return context.WithValue(ctx, endKey{}, end)
 		},
 	}
 	h.upstream = reverseproxy.New(reverseproxy.Config{Dial: h.listener.dial, Address: "in-process"})
@@ -109,6 +111,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 			h.config.logf("The handler panicked: %q\n%s", fmt.Sprint(v), debug.Stack())
 		}
 		if tracked.began {
+			r.Context().Value(endKey{}).(*serverEnd).spent.Store(true)
 			tracked.Flush() // else the hop would see no answer and might ask again
 			panic(http.ErrAbortHandler)
 		}
@@ -149,7 +152,10 @@ func (w *responseWriter) Flush() {
 // Hijack implements http.Hijacker.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.began = w.began || err == nil
+	if err == nil {
+		w.began = true
+		conn.(*serverEnd).spent.Store(true)
+	}
 	return conn, rw, err
 }
 
@@ -165,9 +171,10 @@ type pipeListener struct {
 func (l *pipeListener) dial() (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	gone, leave := context.WithCancel(context.Background())
+	end := &serverEnd{Conn: theirs, gone: gone}
 	select {
-	case l.conns <- &serverEnd{theirs, gone}:
-		return &hopEnd{Conn: ours, leave: leave}, nil
+	case l.conns <- end:
+		return &hopEnd{Conn: ours, leave: leave, other: end}, nil
 	case <-l.closed:
 		leave()
 		return nil, net.ErrClosed
@@ -191,7 +198,16 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "in-process"
 // up: net/http itself only while it is not waiting for more of the body.
 type serverEnd struct {
 	net.Conn
-	gone context.Context
+	gone  context.Context
+	spent atomic.Bool // takes no request any more
+}
+
+// endKey is where a request's context has its *serverEnd.
+type endKey struct{}
+
+func (e *serverEnd) Close() error {
+	e.spent.Store(true)
+	return e.Conn.Close()
 }
 
 // hopEnd is the end that the hop has. The hop writes a request before it reads
@@ -202,6 +218,7 @@ type serverEnd struct {
 type hopEnd struct {
 	net.Conn
 	leave context.CancelFunc
+	other *serverEnd
 
 	wrote    chan struct{} // closed when the last write is over; nil = it is
 	writeErr error         // of that write
@@ -241,6 +258,10 @@ func (e *hopEnd) Close() error {
 	e.leave()
 	return err
 }
+
+// Spent tells the hop, which sees a socket's end by looking at it, that the other
+// end is closed, or a handler's who has hijacked it: no next call may meet him.
+func (e *hopEnd) Spent() bool { return e.other.spent.Load() }
 
 // Read speaks of a closed connection as a socket does.
 func (e *hopEnd) Read(p []byte) (int, error) {

@@ -82,6 +82,20 @@ func inprocHandler() http.Handler {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
 	})
+	mux.HandleFunc("/panic-last", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "5")
+		io.WriteString(w, "whole")
+		panic("last")
+	})
+	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole")
+		<-r.Context().Done() // and keeps the connection
+		conn.Close()
+	})
 	mux.HandleFunc("/trailer", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")
 		io.WriteString(w, "body")
@@ -344,4 +358,18 @@ func TestInprocTimeoutPipelined(t *testing.T) {
 	require.True(t, strings.HasPrefix(second, "HTTP/1.1 504 Gateway Timeout\r\n"), got)
 	require.Equal(t, 1, strings.Count(second, "\r\nDate: "), got)
 	require.NotContains(t, got, "too late")
+}
+
+// A connection in memory that its handler has ended or keeps to itself is not the
+// next call's.
+func TestInprocSpentConnection(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/panic-last", "/hijack"} {
+		p := startInproc(t, "http", "exec_timeout=5s")
+		require.Equal(t, "whole", p.get(path).body, path)
+		body := strings.Repeat("x", 20<<10) // too much to be sent twice
+		r := p.do("POST", "/echo", body)
+		require.Equal(t, 200, r.status, path)
+		require.Equal(t, body, r.body, path)
+	}
 }

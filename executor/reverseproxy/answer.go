@@ -180,7 +180,7 @@ func (a *answer) Close() error {
 	a.gone = a.up.watch.stop()
 	a.up.resp.CloseBodyStream()
 	sent := a.send == nil || a.send.settled()
-	if sent && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 {
+	if sent && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 && !a.up.spent() {
 		a.u.put(a.up)
 		return nil
 	}

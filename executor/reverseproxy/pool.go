@@ -94,12 +94,18 @@ func (u *Upstream) get(deadline time.Time) (*conn, error) {
 		u.idle[n-1] = nil
 		u.idle = u.idle[:n-1]
 		u.mu.Unlock()
-		if time.Since(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() {
+		if time.Since(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() && !c.spent() {
 			c.reused = true
 			return c, nil
 		}
 		c.Close()
 	}
+}
+
+// spent reports whether a connection that is no socket is of no further use.
+func (c *conn) spent() bool {
+	s, ok := c.Conn.(interface{ Spent() bool })
+	return ok && s.Spent()
 }
 
 func (u *Upstream) dial(deadline time.Time) (*conn, error) {

@@ -50,7 +50,8 @@ type Config struct {
 	// Network and Address are dialled: "tcp" and "host:port", or "unix" and a
 	// socket path.
 	Network, Address string
-	// Dial makes a connection in place of Network and Address; nil = those.
+	// Dial makes a connection in place of Network and Address; nil = those. One
+	// that is no socket should have Spent() bool: true = not for another call.
 	Dial func() (net.Conn, error)
 	// DialTimeout bounds one dial; 0 = 5s.
 	DialTimeout time.Duration
