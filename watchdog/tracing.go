@@ -6,9 +6,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -253,14 +255,21 @@ func (t *tracer) post(ctx context.Context, batch []*span) error {
 		req.Header.Set(name, value)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// In the log the URL is without its query, where some collectors want a key.
+	place := *req.URL
+	place.RawQuery = ""
 	res, err := t.client.Do(req)
 	if err != nil {
-		return err
+		var of *url.Error // quotes the whole URL
+		if errors.As(err, &of) {
+			err = of.Err
+		}
+		return fmt.Errorf("the collector at %s: %w", &place, err)
 	}
 	defer res.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
 	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("the collector at %s answered %s", t.url, res.Status)
+		return fmt.Errorf("the collector at %s answered %s", &place, res.Status)
 	}
 	return nil
 }

@@ -219,10 +219,15 @@ func TestTracingWithoutCollector(t *testing.T) {
 	require.Equal(t, n, int(tr.dropped.Load())+len(c.all()))
 
 	port := freePort(t)
-	p := start(t, "fprocess=cat", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", fmt.Sprintf("metrics_port=%d", port))
+	p := start(t, "fprocess=cat", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces?key=geheim", fmt.Sprintf("metrics_port=%d", port))
 	require.Equal(t, 200, p.get("/").status)
-	p.logged("Traces are dropped: ")
+	p.logged("Traces are dropped: the collector at http://127.0.0.1:1/v1/traces: dial ")
+	require.NotContains(t, p.stderr.String(), "geheim")
 	p.eventually(func() bool { return strings.Contains(scrape(t, port), "gatehound_spans_dropped_total 1\n") }, "the count")
+
+	p = start(t, "fprocess=cat", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+c.URL+"?key=geheim")
+	require.Equal(t, 200, p.get("/").status)
+	p.logged("Traces are dropped: the collector at " + c.URL + " answered ")
 }
 
 func TestParseTraceparent(t *testing.T) {
