@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,6 +57,8 @@ type Gateway struct {
 	routes  []route
 	metrics *metrics
 	server  *fasthttp.Server
+	// draining tells clients to send their next request to another gateway.
+	draining atomic.Bool
 }
 
 // New returns a gateway that serves nothing yet.
@@ -79,13 +82,10 @@ func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
+	g.draining.Store(true)
 	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
 	defer cancel()
-	err := g.server.ShutdownWithContext(drain)
-	if err == nil {
-		err = l.Wait(drain) // for upgraded connections
-	}
-	if err != nil {
+	if err := l.Drain(drain); err != nil {
 		g.config.Log.Warn().Msgf("calls were still running after %s, and are cut off", g.config.DrainTimeout)
 	}
 	return nil
@@ -112,6 +112,9 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 	if !ok {
 		plain(ctx, http.StatusBadRequest, "the request target must be a path that begins with /")
 		return
+	}
+	if g.draining.Load() {
+		ctx.SetConnectionClose()
 	}
 	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
 		g.invoke(ctx, after, rest)

@@ -1,12 +1,17 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -108,4 +113,49 @@ func TestSlowReader(t *testing.T) {
 	}
 	eventually(t, isRunning, "the function never ran")
 	eventually(t, func() bool { return !isRunning() }, "the function still runs")
+}
+
+// TestStopLosesNoCall presses Ctrl-C while clients call on kept connections and
+// on new ones: whatever was accepted is answered.
+func TestStopLosesNoCall(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	token := "Bearer " + g.functionToken(t)
+	const clients = 20
+	var answered atomic.Int32
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			transport := &http.Transport{DisableKeepAlives: i%2 == 0}
+			defer transport.CloseIdleConnections()
+			for {
+				// A POST is not sent again by the client: what is lost shows.
+				req, err := http.NewRequest(http.MethodPost, g.url+"/function/hello", strings.NewReader("x"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Authorization", token)
+				res, err := transport.RoundTrip(req)
+				if errors.Is(err, syscall.ECONNREFUSED) {
+					return
+				}
+				if err != nil {
+					t.Errorf("a call was lost: %v", err)
+					return
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("a call got %d %q %v", res.StatusCode, body, err)
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	eventually(t, func() bool { return answered.Load() > 10*clients }, "the clients get no answers")
+	require.NoError(t, g.cmd.Process.Signal(os.Interrupt))
+	wg.Wait()
+	require.Zero(t, g.wait(t))
 }

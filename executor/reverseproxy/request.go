@@ -70,13 +70,20 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 	return r, nil
 }
 
-// checkFraming refuses what two servers might frame differently (RFC 9112,
-// section 6.3): fasthttp lets "Transfer-Encoding: identity" pass, and
+// checkFraming refuses what two servers might read differently (RFC 9112,
+// sections 2.2, 5.2 and 6.3): lines that end with LF alone, folded lines, and
+// what fasthttp lets pass of "Transfer-Encoding: identity" and of
 // Content-Length beside Transfer-Encoding. It reports whether the client has
 // sent a Content-Length.
 func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
 	encoding := false
 	for block := h.RawHeaders(); len(block) > 0; {
+		switch end := bytes.IndexByte(block, '\n'); {
+		case end == 0, end > 0 && block[end-1] != '\r':
+			return false, fmt.Errorf("%w: a header line ends with LF alone; want CRLF", ErrBadBody)
+		case block[0] == ' ', block[0] == '\t':
+			return false, fmt.Errorf("%w: a header line is folded", ErrBadBody)
+		}
 		var name []byte
 		name, _, block = nextField(block)
 		length = length || bytes.EqualFold(name, []byte("Content-Length"))

@@ -51,6 +51,8 @@ func TestServerFraming(t *testing.T) {
 		"both":        "Transfer-Encoding: chunked\r\nContent-Length: 35\r\n",
 		"two lengths": "Content-Length: 35\r\nContent-Length: 0\r\n",
 		"signed":      "Content-Length: +35\r\n",
+		"bare LF":     "X: y\n",
+		"folded":      "X: a\r\n b\r\n",
 	} {
 		c, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)

@@ -16,6 +16,10 @@ import (
 )
 
 func main() {
+	// In a container, the functions' orphans are for process 1 to wait for.
+	if status, ok := watchdog.Init(os.Args, os.Environ()); ok {
+		os.Exit(status)
+	}
 	var err error
 	switch filepath.Base(os.Args[0]) {
 	case "fwatchdog":
