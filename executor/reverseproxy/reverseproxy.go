@@ -1,8 +1,10 @@
 // Package reverseproxy is one HTTP/1.1 hop: a request that a fasthttp server
 // received goes to one upstream, and the upstream's answer comes back. The
-// watchdog's http mode and the gateway's function proxy share it. It owns the
-// connections to the upstream and the rules of RFC 9110 and RFC 9112 for
-// intermediaries; it does not choose upstreams, authenticate, log or retry.
+// watchdog and the gateway share both its ends. Towards the client, [NewServer]
+// and [Listener] are the server: its settings, its connections, and their end
+// without a lost request. Towards the function, [Upstream] owns the connections
+// and the rules of RFC 9110 and RFC 9112 for intermediaries. The package does
+// not choose upstreams, authenticate, log or retry.
 //
 // It does not pass on: interim responses (1xx) to a client that has pipelined
 // its request, CONNECT, upgrades to h2c, all but the last of repeated
@@ -138,9 +140,9 @@ type Options struct {
 // ctx.Response's body alone and must not read ctx.Request.Header, to which
 // trailers may still be added.
 //
-// The server must be set to StreamRequestBody, DisablePreParseMultipartForm,
-// DisableHeaderNamesNormalizing, NoDefaultContentType and NoDefaultDate for an
-// exact hop.
+// For an exact hop the server is one of [NewServer]; another must be set to
+// StreamRequestBody, DisablePreParseMultipartForm,
+// DisableHeaderNamesNormalizing, NoDefaultContentType and NoDefaultDate.
 func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
 	buf := u.buffer()
 	defer u.buffers.Put(buf)
