@@ -89,6 +89,22 @@ func (c Claims) allows(namespace, name string) (bool, error) {
 		(len(audience) == 0 || slices.ContainsFunc(audience, matches)), nil
 }
 
+// caller returns the claims called names, as text.
+func (c Claims) caller(names []string) *Caller {
+	values := make([]string, len(names))
+	for i, name := range names {
+		switch v := c[name].(type) {
+		case nil:
+		case string:
+			values[i] = v
+		default:
+			b, _ := json.Marshal(v) // it was JSON
+			values[i] = string(b)
+		}
+	}
+	return &Caller{Claims: values}
+}
+
 // date reads a NumericDate (RFC 7519 §2): seconds since 1970, a fraction
 // allowed, from then to the year 9999.
 func date(v any) (time.Time, bool) {

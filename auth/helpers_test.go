@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -146,4 +147,9 @@ func newVerifier(t testing.TB, change func(*Config)) *Verifier {
 	v, err := NewVerifier(c)
 	require.NoError(t, err)
 	return v
+}
+
+func verify(ctx context.Context, v *Verifier, authorization ...[]byte) error {
+	_, err := v.Verify(ctx, authorization...)
+	return err
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Keys *jwks.Remote
 	// Namespace and Name are the function's.
 	Namespace, Name string
+	// Claims names those that Caller is to carry; nil = none.
+	Claims []string
 	// Leeway is granted on exp, nbf and iat; 0 = 1s.
 	Leeway time.Duration
 	// CacheSize is how many verdicts are kept; 0 = 10,000.
@@ -28,11 +30,19 @@ type Config struct {
 	Now func() time.Time
 }
 
+// Caller is whom a good token speaks for.
+type Caller struct {
+	// Claims has a value for each of Config.Claims, in that order: text as it
+	// is, anything else as JSON; "" = the token has no such claim.
+	Claims []string
+}
+
 // Verifier decides whether a caller may invoke one function. It is safe for
 // concurrent use.
 type Verifier struct {
 	keys            *jwks.Remote
 	namespace, name string
+	claims          []string
 	leeway          time.Duration
 	now             func() time.Time
 	// verdicts by the token's SHA-256: no token is kept. A signature costs
@@ -45,6 +55,7 @@ type Verifier struct {
 // It holds until the token expires or its key is withdrawn.
 type verdict struct {
 	err     error // nil or ErrForbidden
+	caller  *Caller
 	expires time.Time
 	key     *jwks.Key
 }
@@ -77,45 +88,49 @@ func NewVerifier(c Config) (*Verifier, error) {
 		keys:      c.Keys,
 		namespace: c.Namespace,
 		name:      c.Name,
+		claims:    c.Claims,
 		leeway:    c.Leeway,
 		now:       c.Now,
 		verdicts:  verdicts,
 	}, nil
 }
 
-// Verify decides on the values of all Authorization headers of a request. It
-// returns nil, ErrNoBearer, ErrInvalidToken (wrapped), ErrForbidden or
-// ErrUnavailable. It keeps none of the bytes.
-func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) error {
+// Verify decides on the values of all Authorization headers of a request. The
+// error is ErrNoBearer, ErrInvalidToken (wrapped), ErrForbidden or
+// ErrUnavailable; without one there is a Caller, which is shared and must not
+// be changed. Verify keeps none of the bytes.
+func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller, error) {
 	token, err := bearer(authorization)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sum := sha256.Sum256(token)
 	if d, ok := v.verdicts.GetIfPresent(sum); ok && !d.key.Withdrawn() && v.now().Before(d.expires) {
-		return d.err
+		return d.caller, d.err
 	}
 
 	claims, key, err := verifySignature(ctx, v.keys, token)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Only now: getting the key may have been what told us the issuer's name.
 	issuer := v.keys.Issuer()
 	expires, err := claims.check(Expect{Issuer: issuer, Audience: []string{issuer}, Leeway: v.leeway, Now: v.now})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	allowed, err := claims.allows(v.namespace, v.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := verdict{expires: expires, key: key}
-	if !allowed {
+	if allowed {
+		d.caller = claims.caller(v.claims)
+	} else {
 		d.err = ErrForbidden
 	}
 	v.verdicts.Set(sum, d)
-	return d.err
+	return d.caller, d.err
 }
 
 // bearer returns the token of a request's Authorization header (RFC 6750

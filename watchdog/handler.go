@@ -88,7 +88,7 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 
 	// Before the limit: who has no token must not use it up.
 	if w.verifier != nil {
-		err := w.verifier.Verify(w.life, h.authorization...)
+		_, err := w.verifier.Verify(w.life, h.authorization...)
 		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
 		if err != nil {
 			r.outcome = refused
