@@ -47,7 +47,11 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if admitted || w.admit(ctx, r) {
+		if err := w.identity.rewrite(&ctx.Request.Header, r.caller); err != nil {
+			panic(err) // what was parsed once is good to be parsed again
+		}
 		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
+		call.DropTrailers = len(w.identity.headers) > 0
 		call.Traceparent = r.startSpan(ctx)
 		r.outcome = w.invoke(ctx, call)
 	}
@@ -87,14 +91,17 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	r.begin(ctx, originForm(ctx.Request.Header.RequestURI()), h)
 
 	// Before the limit: who has no token must not use it up.
-	if w.verifier != nil {
-		_, err := w.verifier.Verify(w.life, h.authorization...)
+	if w.verifier != nil && w.public(ctx) {
+		w.metrics.auth.WithLabelValues("skipped").Inc()
+	} else if w.verifier != nil {
+		caller, err := w.verifier.Verify(w.life, h.authorization...)
 		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
 		if err != nil {
 			r.outcome = refused
 			w.refuse(ctx, err)
 			return false
 		}
+		r.caller = caller
 	}
 	if w.limit != nil {
 		if !w.limit.take(w.life) {
