@@ -116,6 +116,32 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, 401, Status(errors.New("something else")))
 }
 
+// Byte for byte: faas-cli compares the realm, queue workers look for
+// X-OpenFaaS-Internal.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	text := [2]string{"Content-Type", "text/plain; charset=utf-8"}
+	challenge := [2]string{"WWW-Authenticate", "Bearer realm=IAM function invoke"}
+	middleware := [2]string{"X-OpenFaaS-Internal", "faas-middleware"}
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		header [][2]string
+		body   string
+	}{
+		"no bearer":   {ErrNoBearer, 401, [][2]string{text, challenge, middleware}, "Bearer must be present in Authorization header\n"},
+		"bad token":   {refused("x"), 401, [][2]string{text, challenge, middleware}, "failed to parse JWT token: x\n"},
+		"forbidden":   {ErrForbidden, 403, [][2]string{text, middleware}, "insufficient permissions\n"},
+		"unavailable": {ErrUnavailable, 503, [][2]string{text, {"Retry-After", "1"}, {"X-OpenFaaS-Internal", "of-watchdog"}}, "the issuer's keys are not available yet\n"},
+		"none":        {nil, 200, nil, ""},
+	} {
+		status, header, body := Refusal(c.err)
+		require.Equal(t, c.status, status, name)
+		require.Equal(t, c.header, header, name)
+		require.Equal(t, c.body, body, name)
+	}
+}
+
 func TestUnverifiedIssuer(t *testing.T) {
 	t.Parallel()
 	header := `{"alg":"ES256","kid":"ES256"}`
