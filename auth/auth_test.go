@@ -175,7 +175,8 @@ func TestNewVerifierNamesWhatIsWrong(t *testing.T) {
 		"no namespace":    {func(c *Config) { c.Namespace = "" }, `namespace ""`},
 		"wildcard name":   {func(c *Config) { c.Name = "*" }, `function "*"`},
 		"colon in name":   {func(c *Config) { c.Namespace = "a:b" }, `"a:b"`},
-		"negative leeway": {func(c *Config) { c.Leeway = -1 }, "leeway"},
+		"negative leeway": {func(c *Config) { c.Leeway = -1 }, "leeway -1ns"},
+		"long leeway":     {func(c *Config) { c.Leeway = time.Minute + 1 }, "between 0 and 1m0s"},
 		"negative cache":  {func(c *Config) { c.CacheSize = -1 }, "cache size -1"},
 	} {
 		config := Config{Keys: keySet(), Namespace: "openfaas-fn", Name: "env"}

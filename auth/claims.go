@@ -12,6 +12,9 @@ import (
 
 const (
 	defaultLeeway = time.Second
+	// maxLeeway: clocks further apart are broken, and what has expired longer
+	// ago is no accident.
+	maxLeeway = time.Minute
 	// maxDate is the end of the year 9999, in seconds since 1970.
 	maxDate = 253402300799
 )
