@@ -47,6 +47,32 @@ func TestVerdictsExpire(t *testing.T) {
 	require.NoError(t, verify(t.Context(), v, []byte("Bearer "+early)))
 }
 
+func TestLeeway(t *testing.T) {
+	t.Parallel()
+	for leeway, granted := range map[time.Duration]int64{0: 1, time.Second: 1, 30 * time.Second: 30, time.Minute: 60} {
+		v := newVerifier(t, func(c *Config) { c.Leeway = leeway })
+		for _, c := range []struct {
+			claim string
+			date  int64
+			want  string
+		}{
+			{"exp", now.Unix() - granted + 1, allowed},
+			{"exp", now.Unix() - granted, expired},
+			{"nbf", now.Unix() + granted, allowed},
+			{"nbf", now.Unix() + granted + 1, tooEarly},
+			{"iat", now.Unix() + granted, allowed},
+			{"iat", now.Unix() + granted + 1, future},
+		} {
+			err := verify(t.Context(), v, []byte("Bearer "+mint("ES256", withClaim(c.claim, c.date), nil)))
+			if c.want == allowed {
+				require.NoError(t, err, "%s: %s %d", leeway, c.claim, c.date)
+			} else {
+				require.EqualError(t, err, c.want, "%s: %s %d", leeway, c.claim, c.date)
+			}
+		}
+	}
+}
+
 func TestVerdictsAreOfOneFunction(t *testing.T) {
 	t.Parallel()
 	token := mint("ES256", goodClaims(), nil)
