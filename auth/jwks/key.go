@@ -21,6 +21,9 @@ import (
 // (RFC 7518 §3.3), larger ones make each check needlessly slow.
 const minRSA, maxRSA = 2048, 8192
 
+// maxKeys bounds the keys of a set, and so what parsing and logging cost.
+const maxKeys = 100
+
 var errSignature = errors.New("signature does not verify")
 
 // Key is one public key of an issuer. Its algorithm comes from the key and
@@ -61,7 +64,7 @@ func (k *Key) same(o *Key) bool {
 // tokens are left out, each with a reason in skipped: those without a kid,
 // not for signatures, of an unknown or weak kind, malformed, published with
 // their private half, and different keys that share kid and algorithm, since
-// nobody can tell which one is meant. Of an EC key the curve decides the
+// nobody can tell which one is meant; and all after the first 100. Of an EC key the curve decides the
 // algorithm; an RSA key without alg verifies RS256.
 func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	doc, err := object(data)
@@ -71,6 +74,11 @@ func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	list, ok := doc["keys"].([]any)
 	if !ok {
 		return nil, nil, errors.New(`not a JWK set: no array "keys"`)
+	}
+
+	if len(list) > maxKeys {
+		skipped = append(skipped, fmt.Sprintf("all but the first %d of %d keys", maxKeys, len(list)))
+		list = list[:maxKeys]
 	}
 
 	type name struct{ kid, alg string }

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"strings"
 	"sync"
@@ -196,9 +197,31 @@ func TestParse(t *testing.T) {
 		"keys object":   `{"keys":{}}`,
 		"trailing data": `{"keys":[]}{}`,
 		"cut off":       `{"keys":[`,
+		"deep":          `{"keys":` + strings.Repeat("[", 1_000_000) + strings.Repeat("]", 1_000_000) + `}`,
 	} {
 		_, _, err := jwks.Parse([]byte(data))
 		require.Error(t, err, name)
+	}
+}
+
+// What a set costs, in keys and in the reasons that are logged, is bounded.
+func TestParseHugeSet(t *testing.T) {
+	t.Parallel()
+	one := func(k jwk) string {
+		b, err := json.Marshal(k)
+		require.NoError(t, err)
+		return string(b) + ","
+	}
+	good := publicJWK(t, "good", ecKey(t, elliptic.P256()).Public())
+	for filler, n := range map[string]int{"{},": 300_000, one(good): 6000, one(good.with("x", "AQ")): 6000} {
+		set := `{"keys":[` + one(good) + strings.Repeat(filler, 98) + one(good.with("kid", "hundredth")) +
+			one(good.with("kid", "beyond")) + strings.Repeat(filler, n) + "{}]}"
+		keys, skipped, err := jwks.Parse([]byte(set))
+		require.NoError(t, err)
+		require.Len(t, keys, 2, filler)
+		require.Equal(t, "hundredth", keys[1].ID())
+		require.LessOrEqual(t, len(skipped), 99)
+		require.Equal(t, fmt.Sprintf("all but the first 100 of %d keys", n+102), skipped[0])
 	}
 }
 
