@@ -217,7 +217,33 @@ func parseOKP(jwk map[string]any) (crypto.PublicKey, error) {
 	if len(x) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("x must be %d bytes", ed25519.PublicKeySize)
 	}
+	if err := checkEd25519(x); err != nil {
+		return nil, err
+	}
 	return ed25519.PublicKey(x), nil
+}
+
+// checkEd25519 refuses the curve's eight points of small order, for which
+// anybody can make signatures, and a y of p and more (RFC 8032 §5.1.3), which
+// is a second spelling of a key.
+func checkEd25519(x []byte) error {
+	b := slices.Clone(x)
+	slices.Reverse(b)
+	b[0] &= 0x7f // the sign of x
+	one := big.NewInt(1)
+	p := new(big.Int).Sub(new(big.Int).Lsh(one, 255), big.NewInt(19))
+	y := new(big.Int).SetBytes(b)
+	if y.Cmp(p) >= 0 {
+		return errors.New("x is not the canonical spelling of a point")
+	}
+	eighth, _ := new(big.Int).SetString("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+	minus := new(big.Int).Sub(p, y)
+	for _, small := range []*big.Int{new(big.Int), one, eighth} { // orders 4, 1 and 2, 8
+		if y.Cmp(small) == 0 || minus.Cmp(small) == 0 {
+			return errors.New("x is a point of small order: anybody could sign with it")
+		}
+	}
+	return nil
 }
 
 func base64url(jwk map[string]any, name string) ([]byte, error) {
