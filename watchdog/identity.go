@@ -35,7 +35,8 @@ func (i *identity) rewrite(h *fasthttp.RequestHeader, caller *auth.Caller) error
 	}
 	raw := h.RawHeaders()
 	b := make([]byte, 0, len(raw)+512)
-	b = fmt.Appendf(b, "%s %s %s\r\n", h.Method(), h.RequestURI(), h.Protocol())
+	b = append(append(append(b, h.Method()...), ' '), h.RequestURI()...)
+	b = append(append(append(b, ' '), h.Protocol()...), "\r\n"...)
 	for len(raw) > 0 {
 		var line []byte
 		line, raw, _ = bytes.Cut(raw, []byte("\n"))
@@ -68,20 +69,37 @@ func (i *identity) rewrite(h *fasthttp.RequestHeader, caller *auth.Caller) error
 }
 
 // hasPlainPrefix compares the begin of a header's name to prefix, which is in
-// lower case, with everything that is no letter or digit taken for a hyphen.
+// lower case, as the most lenient of servers would.
 func hasPlainPrefix(name []byte, prefix string) bool {
-	return len(name) >= len(prefix) && plainName(name[:len(prefix)]) == prefix
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if plainByte(name[i]) != prefix[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // plainName returns what a header's name is to the most lenient of servers.
 func plainName(name []byte) string {
-	plain := bytes.ToLower(name)
-	for i, c := range plain {
-		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z') {
-			plain[i] = '-'
-		}
+	plain := make([]byte, len(name))
+	for i, c := range name {
+		plain[i] = plainByte(c)
 	}
 	return string(plain)
+}
+
+// plainByte folds case, and takes all but letters and digits for hyphens.
+func plainByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
 }
 
 // withoutIdentity returns the value of a Connection header without our names.
