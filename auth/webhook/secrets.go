@@ -20,9 +20,9 @@ const (
 // Secrets are shared secrets, which no verb of package fmt shows. The zero value
 // has none.
 type Secrets struct {
-	// Behind a pointer: fmt shows a private field in somebody else's struct
-	// without asking Format.
-	list *[][]byte
+	// A function, of which fmt shows the address alone: in a private field of
+	// somebody else's struct it does not ask Format, and follows pointers.
+	list func() [][]byte
 }
 
 // ParseSecrets reads a file with one secret a line. Spaces around a secret, line
@@ -54,7 +54,7 @@ func ParseSecrets(file []byte) (Secrets, error) {
 	if len(list) == 0 {
 		return Secrets{}, errors.New("there is no secret in it: want one a line")
 	}
-	return Secrets{&list}, nil
+	return Secrets{func() [][]byte { return list }}, nil
 }
 
 // Len returns how many secrets there are.
@@ -64,7 +64,7 @@ func (s Secrets) keys() [][]byte {
 	if s.list == nil {
 		return nil
 	}
-	return *s.list
+	return s.list()
 }
 
 // Equal reports whether both have the same secrets, in the same order.
