@@ -178,7 +178,7 @@ func (f *Folder) load() {
 	var objects iam.Objects
 	var problems []iam.Problem
 	if dirErr != "" {
-		problems = append(problems, iam.Problem{Source: f.config.Dir, Message: dirErr + "; what it held before stays in force"})
+		problems = append(problems, iam.Problem{Source: f.config.Dir, Message: dirErr + "; what it held before stays in force", Ignored: true})
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := files[name]
@@ -236,7 +236,9 @@ func readFile(path string, last file) file {
 	}
 	if err != nil {
 		next.objects = last.objects
-		next.problems = []iam.Problem{{Source: path, Message: fmt.Sprintf("%v; what was last read of this file stays in force", err)}}
+		p := unreadable(path, err)
+		p.Message += "; what was last read of this file stays in force"
+		next.problems = []iam.Problem{p}
 	}
 	return next
 }

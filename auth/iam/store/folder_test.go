@@ -113,7 +113,7 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 		got[strings.TrimPrefix(p.Source, dir+"/")] = p.Message
 	}
 	for source, message := range map[string]string{
-		"1-syntax.yaml":   "yaml: ",
+		"1-syntax.yaml":   "yaml: mapping values",
 		"2-field.yaml:7":  "the field spec.conditions is unknown",
 		"3-rule.yaml:3":   `Policy "p": spec.statement[0]: effect is "Deny"`,
 		"4-large.yaml":    "larger than 1048576 bytes",
