@@ -62,8 +62,12 @@ func (i *identity) rewrite(h *fasthttp.RequestHeader, caller *auth.Caller) error
 		}
 	}
 	b = append(b, "\r\n"...)
+	length := h.ContentLength()
 	if err := h.Read(bufio.NewReaderSize(bytes.NewReader(b), len(b))); err != nil {
 		return fmt.Errorf("cannot write the request's header anew: %w", err)
+	}
+	if h.ContentLength() != length { // of a body that was chunked and has been read
+		h.SetContentLength(length)
 	}
 	return nil
 }

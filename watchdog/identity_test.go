@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func (i *issuer) sign(t *testing.T, more jwt.MapClaims) string {
 // protectedModes starts a function that prints what it gets, in every mode that
 // has one; target is where.
 func protectedModes(t *testing.T, i *issuer, test func(t *testing.T, p *program, target string), env ...string) {
-	env = append([]string{"jwt_auth=true", "jwt_auth_authority=" + i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev"}, env...)
+	env = slices.Clip(append([]string{"jwt_auth=true", "jwt_auth_authority=" + i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev"}, env...))
 	for mode, start := range map[string]func(t *testing.T) *program{
 		"http":          func(t *testing.T) *program { return start(t, httpEnv(t, 0, env...)...) },
 		"http buffered": func(t *testing.T) *program { return start(t, httpEnv(t, 0, append(env, "buffer_http=true")...)...) },

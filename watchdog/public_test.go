@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ http.createServer((req, res) => {
 // nothing is open.
 func servers(t *testing.T, test func(t *testing.T, p *program, token string), env ...string) {
 	i := newIssuer(t)
-	env = append([]string{"jwt_auth=true", "jwt_auth_authority=" + i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev"}, env...)
+	env = slices.Clip(append([]string{"jwt_auth=true", "jwt_auth_authority=" + i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev"}, env...))
 	files := func(t *testing.T) string {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "public"), 0o755))

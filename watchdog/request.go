@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth"
+	"github.com/gatehound/gatehound/auth/webhook"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
@@ -30,6 +31,7 @@ type request struct {
 
 	method, target, callID, timeout string
 	probe                           bool
+	signature                       *webhook.Signature // what is to decide; nil = a token, or nothing
 
 	status  int
 	outcome outcome

@@ -75,8 +75,9 @@ type Watchdog struct {
 	keys     *jwks.Remote   // nil without jwt_auth
 	verifier *auth.Verifier // nil without jwt_auth
 	identity identity
-	limit    *limit  // nil without max_inflight
-	tracer   *tracer // nil without an OTLP endpoint
+	webhooks *webhooks // nil without hmac_auth
+	limit    *limit    // nil without max_inflight
+	tracer   *tracer   // nil without an OTLP endpoint
 	metrics  *metrics
 	activity activity
 
@@ -153,10 +154,17 @@ func New(c Config) (*Watchdog, error) {
 	}
 	w.identity = identity{headers: s.JWTHeaders, hideToken: s.JWTHideToken}
 	if s.JWTAuth {
-		err = w.protect(c)
+		if err = w.protect(c); err != nil {
+			return nil, err
+		}
+	}
+	if s.HMACAuth != "" {
+		if w.webhooks, err = newWebhooks(s, w.log.Printf); err != nil {
+			return nil, err
+		}
 	}
 	w.metrics.watch(w)
-	return w, err
+	return w, nil
 }
 
 // protect sets up the verification of function tokens.
@@ -241,6 +249,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	if w.keys != nil {
 		go w.keys.Run(life)
 	}
+	if w.webhooks != nil {
+		go w.webhooks.run(life)
+	}
 	var functionErr error
 	functionEnded := make(chan struct{})
 	go func() {
@@ -293,16 +304,23 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	return errors.Join(err, functionErr)
 }
 
-// Reload fetches the issuer's keys now: tokens of a key that has been withdrawn
-// are refused from then on. It waits for the outcome, which it logs.
+// Reload fetches the issuer's keys and reads the secrets of webhooks now: what
+// has been withdrawn is refused from then on. It waits for the outcome, which it
+// logs.
 func (w *Watchdog) Reload() {
-	if w.keys == nil {
-		return
+	if w.webhooks != nil {
+		if err := w.webhooks.reload(); err != nil {
+			w.log.Printf("Reload failed, the secrets of hmac_auth stay as they were: %s", err)
+		} else {
+			w.log.Print("Reloaded the secrets of hmac_auth")
+		}
 	}
-	if err := w.keys.Refetch(context.Background()); err != nil {
-		w.log.Printf("Reload failed, the keys stay as they were: %s", err)
-	} else {
-		w.log.Printf("Reloaded the keys of issuer %s", w.keys.Issuer())
+	if w.keys != nil {
+		if err := w.keys.Refetch(context.Background()); err != nil {
+			w.log.Printf("Reload failed, the keys stay as they were: %s", err)
+		} else {
+			w.log.Printf("Reloaded the keys of issuer %s", w.keys.Issuer())
+		}
 	}
 }
 
