@@ -83,7 +83,11 @@ func (e *Exchanger) idToken(ctx context.Context, t trust, iss string, token []by
 // later: only what has all the marks of an API token is one.
 func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subject, error) {
 	own := e.c.Issuer.URL()
-	claims, err := e.verify(ctx, e.own, token, own, []string{own})
+	keys, err := e.own.current(e.c.Issuer)
+	if err != nil {
+		return subject{}, err
+	}
+	claims, err := e.verify(ctx, keys, token, own, []string{own})
 	if err != nil {
 		return subject{}, err
 	}
