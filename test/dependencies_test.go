@@ -38,7 +38,9 @@ var allowed = map[string][]string{
 	"gateway/quickstart":        nil,
 	"gateway/cmd/gateway":       {"auth/iam/store", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
-	"benchmarks/soak": nil, // net/http on purpose: it must not share a mistake with what it tests
+	"benchmarks/issuer": nil,
+	"benchmarks/auth":   {"benchmarks/issuer", "watchdog"},
+	"benchmarks/soak":   {"benchmarks/issuer"}, // net/http on purpose: it must not share a mistake with what it tests
 
 	"test": nil,
 }
