@@ -211,6 +211,38 @@ func TestVerdictsDieWithTheirKey(t *testing.T) {
 	})
 }
 
+// When the issuer has been away for too long, its keys' verdicts fall too.
+func TestVerdictsDieOfAge(t *testing.T) {
+	t.Parallel()
+	token := []byte("Bearer " + mint("ES256", goodClaims(), nil))
+	synctest.Test(t, func(t *testing.T) {
+		k := publicJWK(signers()["ES256"].Public())
+		k["kid"] = "ES256"
+		p := &published{name: issuer, keys: []map[string]any{k}}
+		keys, err := jwks.NewRemote(jwks.Config{Authority: "https://gateway", Client: &http.Client{Transport: p}, Keep: time.Hour})
+		require.NoError(t, err)
+		v := newVerifier(t, func(c *Config) { c.Keys = keys })
+		stopped := make(chan struct{})
+		go func() { keys.Run(t.Context()); close(stopped) }()
+		t.Cleanup(func() { <-stopped })
+		require.NoError(t, verify(t.Context(), v, token))
+
+		rename := func(name string) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.name = name
+		}
+		rename("no URL") // so the discovery document is refused
+		time.Sleep(time.Hour - time.Second)
+		require.NoError(t, verify(t.Context(), v, token))
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, verify(t.Context(), v, token), ErrUnavailable)
+		rename(issuer)
+		time.Sleep(time.Second)
+		require.NoError(t, verify(t.Context(), v, token))
+	})
+}
+
 // Requests reuse their buffers: what was kept of one would become another's.
 func TestVerifyKeepsNoBytes(t *testing.T) {
 	t.Parallel()
