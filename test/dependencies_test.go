@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},
 	"gateway/provider/upstream": {"executor/reverseproxy", "gateway/provider"},
 	"gateway/quickstart":        nil,
-	"gateway/cmd/gateway":       {"auth/iam/store", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
+	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
 	"benchmarks/soak": nil, // net/http on purpose: it must not share a mistake with what it tests
 

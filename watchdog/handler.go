@@ -167,22 +167,17 @@ func (w *Watchdog) askFunction(ctx *fasthttp.RequestCtx) {
 	w.invoke(ctx, executor.Call{Target: []byte(w.settings.ReadyPath), Timeout: w.settings.ExecTimeout})
 }
 
-// refuse answers a request that may not pass. faas-cli compares the realm.
+// refuse answers a request that may not pass.
 func (w *Watchdog) refuse(ctx *fasthttp.RequestCtx, err error) {
-	status := auth.Status(err)
+	status, header, body := auth.Refusal(err)
 	if w.settings.JWTAuthDebug {
 		w.log.Printf("Refused with %d: %s", status, escape(err.Error()))
 	}
-	by := byMiddleware
-	switch status {
-	case http.StatusUnauthorized:
-		ctx.Response.Header.Set("WWW-Authenticate", "Bearer realm=IAM function invoke")
-	case http.StatusServiceUnavailable:
-		ctx.Response.Header.Set("Retry-After", "1")
-		by = byWatchdog
+	ctx.SetStatusCode(status)
+	for _, h := range header {
+		ctx.Response.Header.Set(h[0], h[1])
 	}
-	ctx.Response.Header.Set(internalHeader, by)
-	fail(ctx, status, "text/plain; charset=utf-8", err.Error()+"\n")
+	ctx.SetBodyString(body)
 }
 
 func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome {
