@@ -100,7 +100,7 @@ func (h *webhooks) run(ctx context.Context) {
 
 // reload reads the secrets again. What is wrong with them is logged once, and
 // those before stay.
-func (h *webhooks) reload() {
+func (h *webhooks) reload() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	secrets, err := readSecrets(h.file)
@@ -116,6 +116,7 @@ func (h *webhooks) reload() {
 	default:
 		h.problem = ""
 	}
+	return err
 }
 
 // signed reports whether the signature decides on a request: it has one.
