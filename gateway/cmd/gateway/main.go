@@ -69,6 +69,8 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
   system_issuer           http://host:port      our issuer URL, as callers see it
   base_host                         the same, where system_issuer is not set
+  ca_bundle_path                    PEM file of CAs for issuers, besides the system's
+  insecure_tls            false     do not check the certificates of issuers
   functions_provider_url            a faas-provider; unset: functions are processes here
   function_namespace      openfaas-fn  namespace of names that have none
   stack_file                        stack.yml whose functions are run
