@@ -131,7 +131,7 @@ type gateway struct {
 	clock   atomic.Pointer[time.Time]
 }
 
-func newGateway(t testing.TB, set *iam.Set) *gateway {
+func newGateway(t testing.TB, set *iam.Set, changes ...func(*Config)) *gateway {
 	t.Helper()
 	key, err := issuer.Generate()
 	require.NoError(t, err)
@@ -140,7 +140,11 @@ func newGateway(t testing.TB, set *iam.Set) *gateway {
 	g := &gateway{issuer: i}
 	g.objects.Store(set)
 	g.clock.Store(&now)
-	g.Exchanger, err = New(Config{Issuer: i, Objects: g.objects.Load, Now: g.now})
+	c := Config{Issuer: i, Objects: g.objects.Load, Now: g.now}
+	for _, change := range changes {
+		change(&c)
+	}
+	g.Exchanger, err = New(c)
 	require.NoError(t, err)
 	return g
 }
