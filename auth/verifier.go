@@ -20,9 +20,11 @@ type Config struct {
 	Keys *jwks.Remote
 	// Namespace and Name are the function's.
 	Namespace, Name string
-	// Claims names those that Caller is to carry; nil = none.
+	// Claims names those that Caller is to carry; nil = none. A token whose
+	// values are longer than 1 KiB together is verified at every call, since
+	// verdicts hold them.
 	Claims []string
-	// Leeway is granted on exp, nbf and iat; 0 = 1s.
+	// Leeway is granted on exp, nbf and iat, at most 60s; 0 = 1s.
 	Leeway time.Duration
 	// CacheSize is how many verdicts are kept; 0 = 10,000.
 	CacheSize int
@@ -51,6 +53,11 @@ type Verifier struct {
 	verdicts *otter.Cache[[sha256.Size]byte, verdict]
 }
 
+// maxKept bounds the claims of one verdict, in bytes. Whoever can have their
+// claims chosen could otherwise fill the memory with good tokens: 10,000
+// verdicts of 8 KiB each.
+const maxKept = 1 << 10
+
 // verdict is what was decided on a token whose signature and claims are good.
 // It holds until the token expires or its key is withdrawn.
 type verdict struct {
@@ -71,8 +78,11 @@ func NewVerifier(c Config) (*Verifier, error) {
 			return nil, fmt.Errorf("function %q in namespace %q: both must be given, without ':', '*' or space", c.Name, c.Namespace)
 		}
 	}
-	if c.Leeway < 0 || c.CacheSize < 0 {
-		return nil, fmt.Errorf("leeway %s, cache size %d: must not be negative", c.Leeway, c.CacheSize)
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		return nil, fmt.Errorf("leeway %s: must be between 0 and %s", c.Leeway, maxLeeway)
+	}
+	if c.CacheSize < 0 {
+		return nil, fmt.Errorf("cache size %d: must not be negative", c.CacheSize)
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 10_000
@@ -129,7 +139,9 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 	} else {
 		d.err = ErrForbidden
 	}
-	v.verdicts.Set(sum, d)
+	if d.caller.size() <= maxKept {
+		v.verdicts.Set(sum, d)
+	}
 	return d.caller, d.err
 }
 

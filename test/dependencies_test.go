@@ -22,7 +22,10 @@ var allowed = map[string][]string{
 	"auth/iam/store":         {"auth/iam"},
 	"auth/jwks":              nil,
 	"auth":                   {"auth/jwks", "auth/iam"},
-	"watchdog":               {"auth", "auth/jwks", "executor", "executor/reverseproxy", "config"},
+	"auth/authhttp":          {"auth"},
+	"auth/authfast":          {"auth"},
+	"auth/webhook":           nil,
+	"watchdog":               {"auth", "auth/jwks", "auth/webhook", "executor", "executor/reverseproxy", "config"},
 	"watchdog/cmd/fwatchdog": {"watchdog"},
 
 	"exchange/issuer": nil,
@@ -34,9 +37,11 @@ var allowed = map[string][]string{
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},
 	"gateway/provider/upstream": {"executor/reverseproxy", "gateway/provider"},
 	"gateway/quickstart":        nil,
-	"gateway/cmd/gateway":       {"auth/iam/store", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
+	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
-	"benchmarks/soak": nil, // net/http on purpose: it must not share a mistake with what it tests
+	"benchmarks/issuer": nil,
+	"benchmarks/auth":   {"benchmarks/issuer", "watchdog"},
+	"benchmarks/soak":   {"benchmarks/issuer"}, // net/http on purpose: it must not share a mistake with what it tests
 
 	"test": nil,
 }
@@ -44,10 +49,12 @@ var allowed = map[string][]string{
 // forbidden says which modules a package may not need, however indirectly.
 var forbidden = map[string][]string{
 	"auth":                   {"github.com/valyala/fasthttp"},
+	"auth/authhttp":          {"github.com/valyala/fasthttp"},
 	"exchange":               {"github.com/valyala/fasthttp"},
 	"watchdog/cmd/fwatchdog": {"github.com/spf13/cobra", "github.com/lestrrat-go/", "sigs.k8s.io/", "k8s.io/", "go.yaml.in/yaml/v3", "github.com/nats-io/", "github.com/fsnotify/", module + "gateway", module + "exchange", module + "auth/login"},
 	// The policy language is pure: no files, no network.
-	"auth/iam": {"net/http", "os/exec", "github.com/fsnotify/", "sigs.k8s.io/"},
+	"auth/webhook": {"net/http", "os/exec", "github.com/valyala/fasthttp"},
+	"auth/iam":     {"net/http", "os/exec", "github.com/fsnotify/", "sigs.k8s.io/"},
 }
 
 // testHelpers may not be needed by anything that is not a test.

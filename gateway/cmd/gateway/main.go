@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		},
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.AddCommand(up(), idToken())
+	c.AddCommand(up(), idToken(), iamCommand(), keys())
 	return c
 }
 
@@ -65,7 +65,7 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   metrics_port            8082      /metrics and /healthz; 0 turns them off
   data_dir                .gatehound  all state
   iam_dir                 $data_dir/iam         IAM objects, made if not set
-  issuer_key_path         $data_dir/issuer.key  signing key, made if not set
+  issuer_key_path         $data_dir/keys        signing key, or folder of them, made if not set
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
   system_issuer           http://host:port      our issuer URL, as callers see it
   base_host                         the same, where system_issuer is not set

@@ -61,13 +61,12 @@ func run(environ []string, dev *development) error {
 		settings.SystemIssuer = self
 	}
 
-	key, err := loadKey(settings)
+	system, err := issuer.Open(issuer.Config{
+		URL: settings.SystemIssuer, Path: keyPath(settings), Ours: settings.GenerateKey,
+		Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel),
+	})
 	if err != nil {
 		return fmt.Errorf("issuer_key_path: %w", err)
-	}
-	system, err := issuer.New(settings.SystemIssuer, key)
-	if err != nil {
-		return err
 	}
 	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
 	if err != nil {
@@ -115,6 +114,7 @@ func run(environ []string, dev *development) error {
 
 	background, endBackground := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	running.Go(func() { system.Run(background) })
 	running.Go(func() { objects.Run(background) })
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
@@ -243,13 +243,6 @@ func serveMetrics(address string, handler http.Handler) (stop func(), err error)
 	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	return func() { _ = server.Close() }, nil
-}
-
-func loadKey(settings config.Gateway) (*issuer.Key, error) {
-	if settings.GenerateKey {
-		return issuer.LoadOrCreate(settings.IssuerKeyPath)
-	}
-	return issuer.Load(settings.IssuerKeyPath)
 }
 
 func newLogger(settings config.Gateway) zerolog.Logger {
