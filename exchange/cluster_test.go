@@ -52,6 +52,10 @@ func newAPIServer(t *testing.T) *apiServer {
 		case "/.well-known/openid-configuration":
 			_ = json.NewEncoder(w).Encode(map[string]string{"issuer": clusterIssuer, "jwks_uri": a.jwksURI})
 		case keysPath:
+			if !strings.Contains(r.Header.Get("Accept"), "application/jwk-set+json") {
+				w.WriteHeader(http.StatusNotAcceptable)
+				return
+			}
 			r.URL.Path = "/keys"
 			keys.ServeHTTP(w, r)
 		default:
