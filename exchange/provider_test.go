@@ -49,6 +49,7 @@ func newProviderWith(t testing.TB, hang chan struct{}, key crypto.Signer, method
 	public, err := jwk.FromRaw(key.Public())
 	require.NoError(t, err)
 	require.NoError(t, public.Set(jwk.KeyIDKey, "idp-1"))
+	require.NoError(t, public.Set(jwk.AlgorithmKey, method.Alg()))
 	set := jwk.NewSet()
 	require.NoError(t, set.AddKey(public))
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
