@@ -42,7 +42,7 @@ curl -i "$FUNCTION_URL" \
 func TestMachineFlow(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	g := startGateway(t, strings.ReplaceAll(objects(p.URL, []string{serviceClient}, []string{serviceClient}), "openfaas-fn:shout", "openfaas-fn:*"))
+	g := startGateway(t, strings.ReplaceAll(objects(p.issuer, []string{serviceClient}, []string{serviceClient}), "openfaas-fn:shout", "openfaas-fn:*"))
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "client-secret.txt"), []byte("verysecret\n"), 0o600))
 	script := exec.Command("bash", "-eu", "-o", "pipefail")

@@ -150,6 +150,26 @@ func (g *gateway) exchange(t *testing.T, subject, subjectType, scope string) (to
 	return body.AccessToken, body.Description
 }
 
+// opens exchanges a token, by way of an API token too, and calls the function
+// with what comes of it. Nothing else opens it, and nothing is logged.
+func (g *gateway) opens(t *testing.T, what, token, kind string) {
+	t.Helper()
+	require.NotEmpty(t, token, what)
+	require.Equal(t, http.StatusUnauthorized, g.shout(t, token), what)
+	api, refusal := g.exchange(t, token, kind, "")
+	require.Empty(t, refusal, what)
+	require.Equal(t, http.StatusUnauthorized, g.shout(t, api), what)
+	for _, subject := range []string{token, api} {
+		function, refusal := g.exchange(t, subject, kind, "function")
+		require.Empty(t, refusal, what)
+		require.Equal(t, http.StatusOK, g.shout(t, function), what)
+		_, refusal = g.exchange(t, function, kind, "function")
+		require.Equal(t, "a function token cannot be exchanged", refusal)
+		require.NotContains(t, g.stderr.String(), function)
+	}
+	require.NotContains(t, g.stderr.String(), token)
+}
+
 // objects trusts an issuer, and lets some of its subjects call the function.
 func objects(issuer string, audience, subjects []string) string {
 	list := func(all []string) string {
@@ -179,41 +199,23 @@ spec: {policy: [shout], principal: {"jwt:sub": %s}, condition: {StringEqual: {"j
 func TestFlows(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	g := startGateway(t, objects(p.URL, []string{nativeClient, serviceClient}, []string{user, serviceClient}))
-	opens := func(what, token, kind string) {
-		t.Helper()
-		require.NotEmpty(t, token, what)
-		require.Equal(t, http.StatusUnauthorized, g.shout(t, token), what)
-		api, refusal := g.exchange(t, token, kind, "")
-		require.Empty(t, refusal, what)
-		require.Equal(t, http.StatusUnauthorized, g.shout(t, api), what)
-		for _, subject := range []string{token, api} {
-			function, refusal := g.exchange(t, subject, kind, "function")
-			require.Empty(t, refusal, what)
-			require.Equal(t, http.StatusOK, g.shout(t, function), what)
-			_, refusal = g.exchange(t, function, kind, "function")
-			require.Equal(t, "a function token cannot be exchanged", refusal)
-			require.NotContains(t, g.stderr.String(), function)
-		}
-		require.NotContains(t, g.stderr.String(), token)
-	}
-
+	g := startGateway(t, objects(p.issuer, []string{nativeClient, serviceClient}, []string{user, serviceClient}))
 	c := p.oauth2(nativeClient, "")
 	login := p.login(t, c)
-	opens("ID token of a code flow", login.Extra("id_token").(string), "id_token")
-	opens("access token of a code flow", login.AccessToken, "access_token")
+	g.opens(t, "ID token of a code flow", login.Extra("id_token").(string), "id_token")
+	g.opens(t, "access token of a code flow", login.AccessToken, "access_token")
 
 	require.NotEmpty(t, login.RefreshToken)
 	refreshed, err := c.TokenSource(t.Context(), &oauth2.Token{RefreshToken: login.RefreshToken}).Token()
 	require.NoError(t, err)
 	require.NotEqual(t, login.Extra("id_token"), refreshed.Extra("id_token"))
-	opens("ID token of a refresh", refreshed.Extra("id_token").(string), "id_token")
-	opens("access token of a refresh", refreshed.AccessToken, "access_token")
+	g.opens(t, "ID token of a refresh", refreshed.Extra("id_token").(string), "id_token")
+	g.opens(t, "access token of a refresh", refreshed.AccessToken, "access_token")
 
 	machine := clientcredentials.Config{ClientID: serviceClient, ClientSecret: "verysecret", TokenURL: p.discovered.Endpoint().TokenURL, Scopes: []string{"openid"}}
 	token, err := machine.Token(t.Context())
 	require.NoError(t, err)
-	opens("access token of client credentials", token.AccessToken, "access_token")
+	g.opens(t, "access token of client credentials", token.AccessToken, "access_token")
 
 	_, refusal := g.exchange(t, refreshed.RefreshToken, "jwt", "")
 	require.Contains(t, refusal, "subject_token: ")
@@ -222,14 +224,14 @@ func TestFlows(t *testing.T) {
 	require.Contains(t, refusal, "aud does not name the expected audience", "a token for another client")
 	stranger := newProvider(t)
 	_, refusal = g.exchange(t, stranger.login(t, stranger.oauth2(nativeClient, "")).Extra("id_token").(string), "id_token", "function")
-	require.Equal(t, "issuer "+stranger.URL+" is not a registered JwtIssuer", refusal)
+	require.Equal(t, "issuer "+stranger.issuer+" is not a registered JwtIssuer", refusal)
 }
 
 // TestNobody: a good login is not enough.
 func TestNobody(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	g := startGateway(t, objects(p.URL, []string{nativeClient}, []string{"id1"}))
+	g := startGateway(t, objects(p.issuer, []string{nativeClient}, []string{"id1"}))
 	id := p.login(t, p.oauth2(nativeClient, "")).Extra("id_token").(string)
 	for _, scope := range []string{"", "function"} {
 		_, refusal := g.exchange(t, id, "id_token", scope)
@@ -242,7 +244,7 @@ func TestNobody(t *testing.T) {
 func TestAsClient(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	g := startGateway(t, objects(p.URL, []string{nativeClient}, []string{user}))
+	g := startGateway(t, objects(p.issuer, []string{nativeClient}, []string{user}))
 	id := p.login(t, p.oauth2(nativeClient, "")).Extra("id_token").(string)
 
 	ours, err := oidc.NewProvider(t.Context(), g.url)
@@ -259,7 +261,7 @@ func TestAsClient(t *testing.T) {
 		require.WithinDuration(t, time.Now().Add(30*time.Minute), verified.Expiry, time.Minute)
 		var claims map[string]any
 		require.NoError(t, verified.Claims(&claims))
-		require.Equal(t, p.URL, claims["fed:iss"])
+		require.Equal(t, p.issuer, claims["fed:iss"])
 		for _, name := range has {
 			require.Contains(t, claims, name)
 		}

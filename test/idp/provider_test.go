@@ -29,16 +29,16 @@ const (
 	user          = "id2"
 )
 
-// provider is zitadel's example OpenID provider.
+// provider is an OpenID provider that others wrote.
 type provider struct {
-	*httptest.Server
+	issuer     string
 	discovered *oidc.Provider
 }
 
+// newProvider starts zitadel's example.
 func newProvider(t *testing.T) *provider {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	p := &provider{Server: server}
 	issuer := "http://" + server.Listener.Addr().String()
 	clients := map[string]*storage.Client{
 		nativeClient: storage.NativeClient(nativeClient, redirectURL),
@@ -48,10 +48,9 @@ func newProvider(t *testing.T) *provider {
 	server.Config.Handler = exampleop.SetupServer(issuer, store, slog.New(slog.NewTextHandler(io.Discard, nil)), false)
 	server.Start()
 	t.Cleanup(server.Close)
-	var err error
-	p.discovered, err = oidc.NewProvider(t.Context(), issuer)
+	discovered, err := oidc.NewProvider(t.Context(), issuer)
 	require.NoError(t, err)
-	return p
+	return &provider{issuer, discovered}
 }
 
 // jwtStorage gives clients access tokens that are JWTs, as most providers do;
@@ -81,9 +80,19 @@ func (p *provider) oauth2(client, secret string) *oauth2.Config {
 
 var hidden = regexp.MustCompile(`name="id" value="([^"]+)"`)
 
-// login goes through the code flow with PKCE as a browser would, the login form
-// included.
+// login logs in at zitadel's form.
 func (p *provider) login(t *testing.T, c *oauth2.Config) *oauth2.Token {
+	t.Helper()
+	return codeFlow(t, c, func(page *url.URL, form []byte) (string, url.Values) {
+		id := hidden.FindSubmatch(form)
+		require.NotNil(t, id, "%s", form)
+		return "/login/username", url.Values{"id": {string(id[1])}, "username": {"test-user2"}, "password": {"verysecure"}}
+	})
+}
+
+// codeFlow goes through the code flow with PKCE as a browser would. fill fills
+// the login form in, and says where it is sent.
+func codeFlow(t *testing.T, c *oauth2.Config, fill func(page *url.URL, form []byte) (action string, fields url.Values)) *oauth2.Token {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
@@ -101,16 +110,14 @@ func (p *provider) login(t *testing.T, c *oauth2.Config) *oauth2.Token {
 	form, err := io.ReadAll(page.Body)
 	page.Body.Close()
 	require.NoError(t, err)
-	id := hidden.FindSubmatch(form)
-	require.NotNil(t, id, "%s", form)
-	action, err := page.Request.URL.Parse("/login/username")
+	action, fields := fill(page.Request.URL, form)
+	target, err := page.Request.URL.Parse(action)
 	require.NoError(t, err)
-	res, err := browser.PostForm(action.String(), url.Values{"id": {string(id[1])}, "username": {"test-user2"}, "password": {"verysecure"}})
+	res, err := browser.PostForm(target.String(), fields)
 	require.NoError(t, err)
 	res.Body.Close()
 	require.NotNil(t, callback, "the login ends elsewhere: %s", res.Status)
 	require.Equal(t, "the-state", callback.Query().Get("state"))
-
 	token, err := c.Exchange(t.Context(), callback.Query().Get("code"), oauth2.VerifierOption(verifier))
 	require.NoError(t, err)
 	return token
