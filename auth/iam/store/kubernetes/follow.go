@@ -58,7 +58,7 @@ func (s *Store) follow(ctx context.Context, k kind) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 			s.failed(k, err)
 		}
 		if time.Since(started) > settled {
