@@ -24,7 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/klog/v2"
@@ -121,7 +120,7 @@ func (s *Store) Problems() []iam.Problem {
 func (s *Store) Run(ctx context.Context) {
 	// client-go logs on its own, to standard error; what an operator has to
 	// know is said by follow.
-	ctx = klog.NewContext(ctx, logr.Discard())
+	ctx = klog.NewContext(ctx, klog.Logger{})
 	var running sync.WaitGroup
 	defer running.Wait()
 	for _, k := range kinds {
