@@ -8,13 +8,12 @@ package auth
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/gatehound/gatehound/auth/jwks"
 )
 
-// What callers branch on; Status maps them.
+// What callers branch on; Status and Refusal map them.
 var (
 	// ErrNoBearer: the request has no bearer token at all.
 	//
@@ -35,22 +34,6 @@ type refused string
 
 func (r refused) Error() string { return ErrInvalidToken.Error() + ": " + string(r) }
 func (r refused) Unwrap() error { return ErrInvalidToken }
-
-// Status maps an error of this package to the contract's HTTP status: 403 for
-// ErrForbidden, 503 for ErrUnavailable, 401 for every other error and 200
-// for none.
-func Status(err error) int {
-	switch {
-	case err == nil:
-		return http.StatusOK
-	case errors.Is(err, ErrForbidden):
-		return http.StatusForbidden
-	case errors.Is(err, ErrUnavailable):
-		return http.StatusServiceUnavailable
-	default:
-		return http.StatusUnauthorized
-	}
-}
 
 // Claims are a verified token's claims, by name, decoded as encoding/json
 // does, but with numbers as json.Number.

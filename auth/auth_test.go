@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,32 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, 401, Status(errors.New("something else")))
 }
 
+// Byte for byte: faas-cli compares the realm, queue workers look for
+// X-OpenFaaS-Internal.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	text := [2]string{"Content-Type", "text/plain; charset=utf-8"}
+	challenge := [2]string{"WWW-Authenticate", "Bearer realm=IAM function invoke"}
+	middleware := [2]string{"X-OpenFaaS-Internal", "faas-middleware"}
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		header [][2]string
+		body   string
+	}{
+		"no bearer":   {ErrNoBearer, 401, [][2]string{text, challenge, middleware}, "Bearer must be present in Authorization header\n"},
+		"bad token":   {refused("x"), 401, [][2]string{text, challenge, middleware}, "failed to parse JWT token: x\n"},
+		"forbidden":   {ErrForbidden, 403, [][2]string{text, middleware}, "insufficient permissions\n"},
+		"unavailable": {ErrUnavailable, 503, [][2]string{text, {"Retry-After", "1"}, {"X-OpenFaaS-Internal", "of-watchdog"}}, "the issuer's keys are not available yet\n"},
+		"none":        {nil, 200, nil, ""},
+	} {
+		status, header, body := Refusal(c.err)
+		require.Equal(t, c.status, status, name)
+		require.Equal(t, c.header, header, name)
+		require.Equal(t, c.body, body, name)
+	}
+}
+
 func TestUnverifiedIssuer(t *testing.T) {
 	t.Parallel()
 	header := `{"alg":"ES256","kid":"ES256"}`
@@ -149,7 +176,8 @@ func TestNewVerifierNamesWhatIsWrong(t *testing.T) {
 		"no namespace":    {func(c *Config) { c.Namespace = "" }, `namespace ""`},
 		"wildcard name":   {func(c *Config) { c.Name = "*" }, `function "*"`},
 		"colon in name":   {func(c *Config) { c.Namespace = "a:b" }, `"a:b"`},
-		"negative leeway": {func(c *Config) { c.Leeway = -1 }, "leeway"},
+		"negative leeway": {func(c *Config) { c.Leeway = -1 }, "leeway -1ns"},
+		"long leeway":     {func(c *Config) { c.Leeway = time.Minute + 1 }, "between 0 and 1m0s"},
 		"negative cache":  {func(c *Config) { c.CacheSize = -1 }, "cache size -1"},
 	} {
 		config := Config{Keys: keySet(), Namespace: "openfaas-fn", Name: "env"}
@@ -174,8 +202,8 @@ func FuzzParseToken(f *testing.F) {
 		token := assemble(header, payload)
 		claims, err := ParseToken(context.Background(), keySet(), []byte(token), expect())
 		if err != nil {
-			if !errors.Is(err, ErrInvalidToken) {
-				t.Fatalf("not refused as a token: %v", err)
+			if !errors.Is(err, ErrInvalidToken) || !slices.Contains(reasons, err.Error()) {
+				t.Fatalf("not refused as a token, with one of our reasons: %v", err)
 			}
 			return
 		}
@@ -194,8 +222,8 @@ func FuzzParseToken(f *testing.F) {
 	})
 }
 
-// Nothing that arrives as a token may crash, or be accepted unless it is one
-// of the two that were signed.
+// Nothing that arrives as a token may crash, or be accepted unless it is the
+// one that was signed, and no refusal says anything of what was sent.
 func FuzzVerify(f *testing.F) {
 	good := "Bearer " + mint("ES256", goodClaims(), nil)
 	f.Add([]byte(good))
@@ -214,8 +242,11 @@ func FuzzVerify(f *testing.F) {
 			}
 		case !errors.Is(err, ErrNoBearer) && !errors.Is(err, ErrInvalidToken):
 			t.Fatalf("unexpected error %v", err)
+		case !slices.Contains(reasons, err.Error()): // which hold nothing of a token
+			t.Fatalf("not one of our reasons: %v", err)
 		}
-		if _, err := UnverifiedIssuer(authorization); err != nil && !errors.Is(err, ErrInvalidToken) {
+		if _, err := UnverifiedIssuer(authorization); err != nil && !(errors.Is(err, ErrInvalidToken) &&
+			slices.Contains(append(reasons, prefix+"iss is missing or not a string"), err.Error())) {
 			t.Fatalf("unexpected error %v", err)
 		}
 	})

@@ -12,7 +12,12 @@ import (
 
 const (
 	defaultLeeway = time.Second
-	// maxDate is the end of the year 9999, in seconds since 1970.
+	// maxLeeway: clocks further apart are broken, and what has expired longer
+	// ago is no accident.
+	maxLeeway = time.Minute
+	// maxDate is the end of the year 9999, in seconds since 1970. What lies
+	// beyond is milliseconds by mistake, or nonsense. How long a token lives
+	// up to there is its issuer's decision.
 	maxDate = 253402300799
 )
 
@@ -52,6 +57,9 @@ func (c Claims) check(x Expect) (expires time.Time, err error) {
 	}
 	if iat.After(now.Add(leeway)) {
 		return time.Time{}, refused("the token was issued in the future")
+	}
+	if exp.Before(iat) { // it was never good; only the leeway could let it in
+		return time.Time{}, refused("exp is before iat")
 	}
 	if v, present := c["nbf"]; present {
 		nbf, ok := date(v)

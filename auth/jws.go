@@ -90,8 +90,7 @@ func (t compact) keyName() (kid, alg string, err error) {
 	}
 	if typ, ok := t.header["typ"]; ok {
 		// Other types are other kinds of tokens (RFC 8725 §3.11).
-		s, _ := typ.(string)
-		if s = strings.ToLower(s); s != "jwt" && s != "application/jwt" {
+		if s, _ := typ.(string); !strings.EqualFold(s, "JWT") && !strings.EqualFold(s, "application/jwt") {
 			return "", "", refused("typ is not JWT")
 		}
 	}

@@ -22,7 +22,7 @@ type Config struct {
 	Namespace, Name string
 	// Claims names those that Caller is to carry; nil = none.
 	Claims []string
-	// Leeway is granted on exp, nbf and iat; 0 = 1s.
+	// Leeway is granted on exp, nbf and iat, at most 60s; 0 = 1s.
 	Leeway time.Duration
 	// CacheSize is how many verdicts are kept; 0 = 10,000.
 	CacheSize int
@@ -71,8 +71,11 @@ func NewVerifier(c Config) (*Verifier, error) {
 			return nil, fmt.Errorf("function %q in namespace %q: both must be given, without ':', '*' or space", c.Name, c.Namespace)
 		}
 	}
-	if c.Leeway < 0 || c.CacheSize < 0 {
-		return nil, fmt.Errorf("leeway %s, cache size %d: must not be negative", c.Leeway, c.CacheSize)
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		return nil, fmt.Errorf("leeway %s: must be between 0 and %s", c.Leeway, maxLeeway)
+	}
+	if c.CacheSize < 0 {
+		return nil, fmt.Errorf("cache size %d: must not be negative", c.CacheSize)
 	}
 	if c.CacheSize == 0 {
 		c.CacheSize = 10_000

@@ -47,6 +47,32 @@ func TestVerdictsExpire(t *testing.T) {
 	require.NoError(t, verify(t.Context(), v, []byte("Bearer "+early)))
 }
 
+func TestLeeway(t *testing.T) {
+	t.Parallel()
+	for leeway, granted := range map[time.Duration]int64{0: 1, time.Second: 1, 30 * time.Second: 30, time.Minute: 60} {
+		v := newVerifier(t, func(c *Config) { c.Leeway = leeway })
+		for _, c := range []struct {
+			claim string
+			date  int64
+			want  string
+		}{
+			{"exp", now.Unix() - granted + 1, allowed},
+			{"exp", now.Unix() - granted, expired},
+			{"nbf", now.Unix() + granted, allowed},
+			{"nbf", now.Unix() + granted + 1, tooEarly},
+			{"iat", now.Unix() + granted, allowed},
+			{"iat", now.Unix() + granted + 1, future},
+		} {
+			err := verify(t.Context(), v, []byte("Bearer "+mint("ES256", withClaim(c.claim, c.date), nil)))
+			if c.want == allowed {
+				require.NoError(t, err, "%s: %s %d", leeway, c.claim, c.date)
+			} else {
+				require.EqualError(t, err, c.want, "%s: %s %d", leeway, c.claim, c.date)
+			}
+		}
+	}
+}
+
 func TestVerdictsAreOfOneFunction(t *testing.T) {
 	t.Parallel()
 	token := mint("ES256", goodClaims(), nil)
@@ -181,6 +207,38 @@ func TestVerdictsDieWithTheirKey(t *testing.T) {
 
 		change(func() { p.name, p.keys = issuer, []map[string]any{} })
 		require.ErrorIs(t, verifyToken(old), ErrUnavailable)
+	})
+}
+
+// When the issuer has been away for too long, its keys' verdicts fall too.
+func TestVerdictsDieOfAge(t *testing.T) {
+	t.Parallel()
+	token := []byte("Bearer " + mint("ES256", goodClaims(), nil))
+	synctest.Test(t, func(t *testing.T) {
+		k := publicJWK(signers()["ES256"].Public())
+		k["kid"] = "ES256"
+		p := &published{name: issuer, keys: []map[string]any{k}}
+		keys, err := jwks.NewRemote(jwks.Config{Authority: "https://gateway", Client: &http.Client{Transport: p}, Keep: time.Hour})
+		require.NoError(t, err)
+		v := newVerifier(t, func(c *Config) { c.Keys = keys })
+		stopped := make(chan struct{})
+		go func() { keys.Run(t.Context()); close(stopped) }()
+		t.Cleanup(func() { <-stopped })
+		require.NoError(t, verify(t.Context(), v, token))
+
+		rename := func(name string) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.name = name
+		}
+		rename("no URL") // so the discovery document is refused
+		time.Sleep(time.Hour - time.Second)
+		require.NoError(t, verify(t.Context(), v, token))
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, verify(t.Context(), v, token), ErrUnavailable)
+		rename(issuer)
+		time.Sleep(time.Second)
+		require.NoError(t, verify(t.Context(), v, token))
 	})
 }
 

@@ -88,6 +88,15 @@ type Watchdog struct {
 	// the watchdog then asks the mounted service account.
 	FunctionName, FunctionNamespace string
 
+	// HMACAuth lets only requests in that are signed by this scheme: github,
+	// stripe, slack or generic; "" = off (hmac_auth). With JWTAuth, a request
+	// without the scheme's signature needs a token.
+	HMACAuth       string
+	HMACSecretFile string // hmac_auth_secret_file: one secret a line
+	HMACHeader     string // hmac_auth_header, for generic
+	HMACHash       string // hmac_auth_hash, for generic: sha256, sha512, sha1, md5
+	HMACMaxBody    int    // hmac_auth_max_body: bytes; 413 beyond it
+
 	// TracesURL takes spans by OTLP/HTTP; nil = no tracing
 	// (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT).
 	TracesURL *url.URL
@@ -147,6 +156,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		e.bad("shutdown_min", e.values["shutdown_min"], "no more than healthcheck_interval, which is "+c.HealthcheckInterval.String())
 	}
 	e.tracing(&c)
+	e.webhooks(&c)
 
 	switch c.Mode {
 	case HTTP, Streaming, Serializing, Static, InProc:
@@ -172,6 +182,8 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		e.bad("ready_path", c.ReadyPath, "a path that begins with /")
 	case c.JWTAuth && (c.Mode == Streaming || c.Mode == Serializing):
 		e.bad("ready_path", c.ReadyPath, "nothing with jwt_auth in this mode: each GET /_/ready, which needs no token, would run the function")
+	case c.HMACAuth != "" && (c.Mode == Streaming || c.Mode == Serializing):
+		e.bad("ready_path", c.ReadyPath, "nothing with hmac_auth in this mode: each GET /_/ready, which needs no signature, would run the function")
 	}
 	if c.WriteTimeout == 0 {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")

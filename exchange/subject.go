@@ -52,7 +52,7 @@ func (e *Exchanger) subject(ctx context.Context, t trust, token string) (subject
 func (e *Exchanger) idToken(ctx context.Context, t trust, iss string, token []byte) (subject, error) {
 	trusted, ok := t.set.Issuer(iss)
 	if !ok {
-		return subject{}, refuse(InvalidRequest, "issuer %s is not a registered JwtIssuer", name(iss))
+		return subject{}, untrusted(iss)
 	}
 	keys := t.keys[iss]
 	if keys == nil { // its URL was refused; current has logged why
@@ -62,31 +62,45 @@ func (e *Exchanger) idToken(ctx context.Context, t trust, iss string, token []by
 	if err != nil {
 		return subject{}, err
 	}
+	s, err := idSubject(t.set, e.c.Issuer.URL(), iss, claims)
+	if err != nil {
+		return subject{}, err
+	}
+	s.lifetime = trusted.Spec.Expiry()
+	return s, nil
+}
+
+func untrusted(iss string) *Error {
+	return refuse(InvalidRequest, "issuer %s is not a registered JwtIssuer", name(iss))
+}
+
+// idSubject is the subject of an ID token's claims, but for its lifetime.
+func idSubject(set *iam.Set, own, iss string, claims auth.Claims) (subject, error) {
 	sub, _ := claims["sub"].(string)
 	if sub == "" {
 		return subject{}, refuse(InvalidRequest, "subject_token has no sub")
 	}
-	policies := t.set.Policies(claims)
+	policies := set.Policies(claims)
 	if len(policies) == 0 {
 		return subject{}, refuse(InvalidRequest, "No policies found for subject: %s", name(sub))
 	}
-	return subject{
-		name:     sub,
-		claims:   e.apiClaims(claims, iss, sub, policies),
-		policies: policies,
-		lifetime: trusted.Spec.Expiry(),
-	}, nil
+	return subject{name: sub, claims: apiClaims(claims, own, iss, sub, policies), policies: policies}, nil
 }
 
-// apiToken takes a token that we issued ourselves. Function tokens bear the
-// same signature, issuer and audience, and so may whatever we come to issue
-// later: only what has all the marks of an API token is one.
+// apiToken takes a token that we issued ourselves.
 func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subject, error) {
 	own := e.c.Issuer.URL()
 	claims, err := e.verify(ctx, e.own, token, own, []string{own})
 	if err != nil {
 		return subject{}, err
 	}
+	return apiSubject(t.set, own, claims)
+}
+
+// apiSubject is the subject of an API token's claims. Function tokens bear the
+// same signature, issuer and audience, and so may whatever we come to issue
+// later: only what has all the marks of an API token is one.
+func apiSubject(set *iam.Set, own string, claims auth.Claims) (subject, error) {
 	if _, ok := claims["function"]; ok {
 		return subject{}, refuse(InvalidRequest, "a function token cannot be exchanged")
 	}
@@ -99,12 +113,12 @@ func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subjec
 		return subject{}, refuse(InvalidRequest, "subject_token is signed by this issuer, but is not an API token")
 	}
 	// Who no longer trusts an issuer does not trust its earlier logins either.
-	trusted, ok := t.set.Issuer(iss)
+	trusted, ok := set.Issuer(iss)
 	if !ok {
 		return subject{}, refuse(InvalidRequest, "issuer %s, where the subject of this API token is from, is no longer a registered JwtIssuer", name(iss))
 	}
 	lifetime := trusted.Spec.Expiry()
-	if system, ok := t.set.Issuer(own); ok {
+	if system, ok := set.Issuer(own); ok {
 		lifetime = min(lifetime, system.Spec.Expiry())
 	}
 	return subject{name: sub, claims: claims, policies: policies, lifetime: lifetime, end: end}, nil
@@ -136,15 +150,15 @@ var ours = []string{"iss", "aud", "sub", "exp", "iat", "nbf", "jti", "fed:iss", 
 // take for a claim of ours is copied: encoding/json, into a struct, takes
 // "Function" for "function", and a token with that would open every function
 // behind such a reader.
-func (e *Exchanger) apiClaims(from auth.Claims, iss, sub string, policies []string) map[string]any {
+func apiClaims(from auth.Claims, own, iss, sub string, policies []string) map[string]any {
 	claims := make(map[string]any, len(from)+len(ours))
 	for n, v := range from {
 		if !slices.ContainsFunc(ours, func(o string) bool { return strings.EqualFold(o, n) }) {
 			claims[n] = v
 		}
 	}
-	claims["iss"] = e.c.Issuer.URL()
-	claims["aud"] = e.c.Issuer.URL()
+	claims["iss"] = own
+	claims["aud"] = own
 	claims["sub"] = "fed:" + sub
 	claims["fed:iss"] = iss
 	claims["policy"] = policies

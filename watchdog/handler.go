@@ -46,7 +46,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		w.serveReady(ctx)
 		return
 	}
-	if admitted || w.admit(ctx, r) {
+	if (admitted || w.admit(ctx, r)) && (r.signature == nil || w.admitBody(ctx, r)) {
 		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
 		call.Traceparent = r.startSpan(ctx)
 		r.outcome = w.invoke(ctx, call)
@@ -81,12 +81,15 @@ func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
 }
 
 // admit counts a request, checks its token and takes its slot, or answers it
-// and returns false.
+// and returns false. Of a request whose signature decides it only reads that.
 func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	h := headersOf(ctx)
 	r.begin(ctx, originForm(ctx.Request.Header.RequestURI()), h)
 
 	// Before the limit: who has no token must not use it up.
+	if w.webhooks != nil && (w.verifier == nil || w.webhooks.signed(ctx)) {
+		return w.admitHeader(ctx, r)
+	}
 	if w.verifier != nil {
 		_, err := w.verifier.Verify(w.life, h.authorization...)
 		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
@@ -96,6 +99,11 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 			return false
 		}
 	}
+	return w.takeSlot(ctx, r)
+}
+
+// takeSlot takes one of max_inflight, or answers and returns false.
+func (w *Watchdog) takeSlot(ctx *fasthttp.RequestCtx, r *request) bool {
 	if w.limit != nil {
 		if !w.limit.take(w.life) {
 			r.outcome = refused
@@ -159,22 +167,17 @@ func (w *Watchdog) askFunction(ctx *fasthttp.RequestCtx) {
 	w.invoke(ctx, executor.Call{Target: []byte(w.settings.ReadyPath), Timeout: w.settings.ExecTimeout})
 }
 
-// refuse answers a request that may not pass. faas-cli compares the realm.
+// refuse answers a request that may not pass.
 func (w *Watchdog) refuse(ctx *fasthttp.RequestCtx, err error) {
-	status := auth.Status(err)
+	status, header, body := auth.Refusal(err)
 	if w.settings.JWTAuthDebug {
 		w.log.Printf("Refused with %d: %s", status, escape(err.Error()))
 	}
-	by := byMiddleware
-	switch status {
-	case http.StatusUnauthorized:
-		ctx.Response.Header.Set("WWW-Authenticate", "Bearer realm=IAM function invoke")
-	case http.StatusServiceUnavailable:
-		ctx.Response.Header.Set("Retry-After", "1")
-		by = byWatchdog
+	ctx.SetStatusCode(status)
+	for _, h := range header {
+		ctx.Response.Header.Set(h[0], h[1])
 	}
-	ctx.Response.Header.Set(internalHeader, by)
-	fail(ctx, status, "text/plain; charset=utf-8", err.Error()+"\n")
+	ctx.SetBodyString(body)
 }
 
 func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome {

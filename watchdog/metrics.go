@@ -41,7 +41,7 @@ func newMetrics() *metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "http_requests_in_flight", Help: "total HTTP requests in-flight"}),
 		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehound_auth_total", Help: "Calls by what their function token was worth."}, []string{"result"}),
+			Name: "gatehound_auth_total", Help: "Calls by what their function token, or their signature, was worth."}, []string{"result"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehound_upstream_errors_total", Help: "Calls that the function did not answer, by cause."}, []string{"cause"}),
 	}
@@ -63,7 +63,17 @@ func (m *metrics) watch(w *Watchdog) {
 		for _, result := range []string{"ok", "no_bearer", "invalid", "forbidden", "unavailable"} {
 			m.auth.WithLabelValues(result)
 		}
-		m.registry.MustRegister(m.auth, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	}
+	if w.webhooks != nil {
+		for _, result := range []string{"ok", "no_signature", "invalid", "unavailable"} {
+			m.auth.WithLabelValues(result)
+		}
+	}
+	if w.keys != nil || w.webhooks != nil {
+		m.registry.MustRegister(m.auth)
+	}
+	if w.keys != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "gatehound_jwks_age_seconds", Help: "Seconds since the issuer's keys were last fetched; +Inf = never."},
 			func() float64 {
 				if at := w.keys.Fetched(); !at.IsZero() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/gatehound/gatehound/auth/webhook"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
@@ -28,6 +29,7 @@ type request struct {
 
 	method, target, callID, timeout string
 	probe                           bool
+	signature                       *webhook.Signature // what is to decide; nil = a token, or nothing
 
 	status  int
 	outcome outcome

@@ -74,6 +74,7 @@ type Watchdog struct {
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
 	verifier *auth.Verifier // nil without jwt_auth
+	webhooks *webhooks      // nil without hmac_auth
 	limit    *limit         // nil without max_inflight
 	tracer   *tracer        // nil without an OTLP endpoint
 	metrics  *metrics
@@ -151,10 +152,17 @@ func New(c Config) (*Watchdog, error) {
 		return nil, err
 	}
 	if s.JWTAuth {
-		err = w.protect(c)
+		if err = w.protect(c); err != nil {
+			return nil, err
+		}
+	}
+	if s.HMACAuth != "" {
+		if w.webhooks, err = newWebhooks(s, w.log.Printf); err != nil {
+			return nil, err
+		}
 	}
 	w.metrics.watch(w)
-	return w, err
+	return w, nil
 }
 
 // protect sets up the verification of function tokens.
@@ -219,6 +227,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	w.life = life
 	if w.keys != nil {
 		go w.keys.Run(life)
+	}
+	if w.webhooks != nil {
+		go w.webhooks.run(life)
 	}
 	var functionErr error
 	functionEnded := make(chan struct{})

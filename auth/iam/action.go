@@ -14,6 +14,9 @@ var actions = []string{
 	"System:Info",
 }
 
+// Actions returns the names of all actions there are.
+func Actions() []string { return slices.Clone(actions) }
+
 // granted returns the actions that pattern, as a statement writes it, stands
 // for: none when it is unknown.
 func granted(pattern string) []string {

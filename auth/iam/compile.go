@@ -33,6 +33,7 @@ func Compile(objects Objects) (*Set, []Problem) {
 	for _, o := range objects.Roles {
 		c.object("Role", o.Metadata, names, func() error { return c.role(o) })
 	}
+	c.set.index = newIndex(c.set.roles)
 	return c.set, c.problems
 }
 
@@ -40,24 +41,26 @@ type compiler struct {
 	set      *Set
 	problems []Problem
 	warn     func(message string) // about the object that is being compiled
+	source   string               // of that object
 }
 
 // object compiles one object by add, and turns warnings and the error into
 // problems that say which object they are about.
 func (c *compiler) object(kind string, m Metadata, names map[string]int, add func() error) {
 	about := fmt.Sprintf("%s %q", kind, m.Name)
-	source := cmp.Or(m.Source, about)
-	c.warn = func(message string) {
-		c.problems = append(c.problems, Problem{Source: source, Message: about + ": " + message})
+	c.source = cmp.Or(m.Source, about)
+	problem := func(ignored bool, message string) {
+		c.problems = append(c.problems, Problem{Source: c.source, Message: about + ": " + message, Ignored: ignored})
 	}
+	c.warn = func(message string) { problem(false, message) }
 	switch {
 	case m.Name == "":
-		c.warn("metadata.name is missing; the object is ignored")
+		problem(true, "metadata.name is missing; the object is ignored")
 	case names[m.Name] > 1:
-		c.warn(fmt.Sprintf("%d objects have this kind and name, and all are ignored; give each a name of its own", names[m.Name]))
+		problem(true, fmt.Sprintf("%d objects have this kind and name, and all are ignored; give each a name of its own", names[m.Name]))
 	default:
 		if err := add(); err != nil {
-			c.warn(err.Error() + "; the object is ignored")
+			problem(true, err.Error()+"; the object is ignored")
 		}
 	}
 }
@@ -122,7 +125,7 @@ func (c *compiler) policy(o Policy) error {
 }
 
 func (c *compiler) statement(path string, s Statement) (statement, error) {
-	st := statement{actions: map[string]bool{}, resources: slices.Clone(s.Resource)}
+	st := statement{path: path, source: c.source, actions: map[string]bool{}, resources: slices.Clone(s.Resource)}
 	if s.Effect != "Allow" {
 		return st, fmt.Errorf("%s: effect is %q: only \"Allow\" exists, what is not allowed is denied", path, s.Effect)
 	}
@@ -166,10 +169,11 @@ func (c *compiler) role(o Role) error {
 	if spec.Principal == nil && spec.Condition == nil {
 		return errors.New("it has neither spec.principal nor spec.condition, and so matches nobody: give one, such as principal: {\"jwt:sub\": [...]}")
 	}
-	r := role{}
+	r := &role{name: o.Metadata.Name, source: c.source}
 	var warnings []string
 	if spec.Principal != nil {
-		tests, ws, err := match("spec.principal", spec.Principal)
+		equal, _ := operator("StringEqual")
+		tests, ws, err := match("spec.principal", spec.Principal, equal)
 		if err != nil {
 			return err
 		}

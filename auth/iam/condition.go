@@ -13,10 +13,18 @@ import (
 // test is one key of one operator: it matches when one of values matches the
 // claim.
 type test struct {
-	claim  string
+	field  string // where the object has it, such as spec.principal.jwt:sub
+	key    string // the last part of that, jwt:sub
+	path   []string
 	values []string
-	match  func(value, claim string) bool
-	anyOf  bool // ForAnyValue: the claim may be a list
+	comparison
+}
+
+// comparison is how an operator compares.
+type comparison struct {
+	match func(value, claim string) bool
+	exact bool // match is the equality of bytes
+	anyOf bool // ForAnyValue: the claim may be a list
 }
 
 // allMatch reports whether every test matches.
@@ -30,7 +38,7 @@ func allMatch(tests []test, claims map[string]any) bool {
 }
 
 func (t test) matches(claims map[string]any) bool {
-	claim := claims[t.claim]
+	claim := lookup(claims, t.path)
 	if t.anyOf {
 		switch list := claim.(type) {
 		case []any:
@@ -40,6 +48,40 @@ func (t test) matches(claims map[string]any) bool {
 		}
 	}
 	return t.matchesOne(claim)
+}
+
+// lookup returns the claim at path, or nil. Objects alone are gone into: an
+// issuer promises nothing about the order of a list.
+func lookup(claims map[string]any, path []string) any {
+	var claim any = claims
+	for _, name := range path {
+		object, _ := claim.(map[string]any)
+		claim = object[name]
+	}
+	return claim
+}
+
+// claimPath returns where the claim is that a key stands for. What a key means
+// must not depend on the token, or its holder chooses: if "a/b" were first a
+// name and then, for want of it, a path, then who can add a claim called "a/b"
+// could put it before the issuer's b in a. So the first character decides: a
+// slash begins a JSON Pointer (RFC 6901), anything else is a name.
+func claimPath(key string) (path []string, ok bool) {
+	claim, ok := strings.CutPrefix(key, "jwt:")
+	if !ok || claim == "" {
+		return nil, false
+	}
+	pointer, ok := strings.CutPrefix(claim, "/")
+	if !ok {
+		return []string{claim}, true
+	}
+	for name := range strings.SplitSeq(pointer, "/") {
+		if name == "" || strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(name), "~") {
+			return nil, false
+		}
+		path = append(path, strings.NewReplacer("~1", "/", "~0", "~").Replace(name))
+	}
+	return path, true
 }
 
 func (t test) matchesOne(claim any) bool {
@@ -79,18 +121,18 @@ func text(claim any) (string, bool) {
 	return "", false
 }
 
-// operator returns how the operator called name compares, or nil.
-func operator(name string) (match func(value, claim string) bool, anyOf bool) {
-	name, anyOf = strings.CutPrefix(name, "ForAnyValue:")
+// operator returns how the operator called name compares.
+func operator(name string) (c comparison, known bool) {
+	name, c.anyOf = strings.CutPrefix(name, "ForAnyValue:")
 	switch name {
 	case "StringEqual", "StringEquals":
-		return func(value, claim string) bool { return value == claim }, anyOf
+		c.match, c.exact = func(value, claim string) bool { return value == claim }, true
 	case "StringEqualIgnoreCase":
-		return equalFoldASCII, anyOf
+		c.match = equalFoldASCII
 	case "StringLike":
-		return glob, anyOf
+		c.match = glob
 	}
-	return nil, anyOf
+	return c, c.match != nil
 }
 
 func equalFoldASCII(a, b string) bool {
@@ -118,39 +160,35 @@ func condition(path string, c Condition) (tests []test, warnings []string, err e
 		return nil, nil, fmt.Errorf("%s is empty: give an operator, such as StringEqual, or leave it out", path)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c)) {
-		compare, anyOf := operator(name)
-		if compare == nil {
+		compare, known := operator(name)
+		if !known {
 			return nil, nil, fmt.Errorf("%s has the unknown operator %q: want StringEqual, StringEquals, StringEqualIgnoreCase, "+
 				"StringLike, or ForAnyValue: and one of these", path, name)
 		}
-		ts, ws, err := match(path+"."+name, c[name])
+		ts, ws, err := match(path+"."+name, c[name], compare)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, t := range ts {
-			t.match, t.anyOf = compare, anyOf
-			tests = append(tests, t)
-		}
+		tests = append(tests, ts...)
 		warnings = append(warnings, ws...)
 	}
 	return tests, warnings, nil
 }
 
-// match compiles m, given as path, into tests for equality.
-func match(path string, m Match) (tests []test, warnings []string, err error) {
+// match compiles m, given as path, into tests that compare so.
+func match(path string, m Match, compare comparison) (tests []test, warnings []string, err error) {
 	if len(m) == 0 {
 		return nil, nil, fmt.Errorf("%s is empty: give a key, such as jwt:sub, or leave it out", path)
 	}
-	equal, _ := operator("StringEqual")
 	for _, key := range slices.Sorted(maps.Keys(m)) {
-		claim, ok := strings.CutPrefix(key, "jwt:")
-		if !ok || claim == "" {
-			return nil, nil, fmt.Errorf("%s has the unknown key %q: want jwt:<claim>, such as jwt:sub", path, key)
+		claim, ok := claimPath(key)
+		if !ok {
+			return nil, nil, fmt.Errorf("%s has the unknown key %q: want jwt:<claim>, such as jwt:sub, or jwt:/<claim>/<name> for what is in an object", path, key)
 		}
 		if len(m[key]) == 0 {
 			warnings = append(warnings, fmt.Sprintf("%s.%s has no values and so matches nothing", path, key))
 		}
-		tests = append(tests, test{claim: claim, values: slices.Clone(m[key]), match: equal})
+		tests = append(tests, test{field: path + "." + key, key: key, path: claim, values: slices.Clone(m[key]), comparison: compare})
 	}
 	return tests, warnings, nil
 }

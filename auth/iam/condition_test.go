@@ -96,11 +96,30 @@ func TestCondition(t *testing.T) {
 		{Condition{"StringEqual": {"jwt:a": {"1"}}, "StringLike": {"jwt:b": {"2*"}}}, `{"a":"1","b":"3"}`, false},
 		{Condition{"StringEqual": {"jwt:a": {"1"}}, "StringEquals": {"jwt:a": {"2"}}}, `{"a":"1"}`, false},
 
-		// A claim's name is all that follows jwt:, and nothing is descended into.
+		// A claim's name is all that follows jwt:, ...
 		{Condition{"StringEqual": {"jwt:fed:iss": {"x"}}}, `{"fed:iss":"x"}`, true},
 		{Condition{"StringEqual": {"jwt:https://a.b/c": {"x"}}}, `{"https://a.b/c":"x"}`, true},
 		{Condition{"StringEqual": {"jwt:a.b": {"x"}}}, `{"a":{"b":"x"}}`, false},
 		{Condition{"StringEqual": {"jwt:a.b": {"x"}}}, `{"a.b":"x"}`, true},
+		{Condition{"StringEqual": {"jwt:~1": {"x"}}}, `{"~1":"x"}`, true},
+		// ... unless that begins with a slash: then it is a path into objects.
+		{Condition{"StringEqual": {"jwt:/kubernetes.io/serviceaccount/name": {"x"}}}, `{"kubernetes.io":{"serviceaccount":{"name":"x"}}}`, true},
+		{Condition{"StringEqual": {"jwt:/kubernetes.io/serviceaccount/name": {"x"}}}, `{"kubernetes.io":{"serviceaccount":{"name":"y"}}}`, false},
+		{Condition{"StringEqual": {"jwt:/a": {"x"}}}, `{"a":"x"}`, true},
+		{Condition{"StringEqual": {"jwt:/https:~1~1a.b~1c/d": {"x"}}}, `{"https://a.b/c":{"d":"x"}}`, true},
+		{Condition{"StringEqual": {"jwt:/a~0b/~01": {"x"}}}, `{"a~b":{"~1":"x"}}`, true},
+		{Condition{"ForAnyValue:StringEqual": {"jwt:/realm_access/roles": {"dev"}}}, `{"realm_access":{"roles":["ops","dev"]}}`, true},
+		{Condition{"StringLike": {"jwt:/a/b": {"*"}}}, `{"a":{"b":{"c":"x"}}}`, false},
+		{Condition{"StringLike": {"jwt:/a/b": {"*"}}}, `{"a":{"b":null}}`, false},
+		{Condition{"StringLike": {"jwt:/a/b/c": {"*"}}}, `{"a":{"b":"x"}}`, false},
+		{Condition{"StringLike": {"jwt:/a/0": {"*"}}}, `{"a":["x"]}`, false},
+		{Condition{"ForAnyValue:StringLike": {"jwt:/a/b": {"*"}}}, `{"a":[{"b":"x"}]}`, false},
+		// No claim's name passes for a path, nor the other way round: who can
+		// name a claim must not be able to stand in for the issuer.
+		{Condition{"StringEqual": {"jwt:/a/b": {"x"}}}, `{"a/b":"x","/a/b":"x","a":{"b":"y"}}`, false},
+		{Condition{"StringEqual": {"jwt:/a/b": {"x"}}}, `{"a/b":"x","/a/b":"x"}`, false},
+		{Condition{"StringEqual": {"jwt:a/b": {"x"}}}, `{"a":{"b":"x"}}`, false},
+		{Condition{"StringEqual": {"jwt:a/b": {"x"}}}, `{"a":{"b":"x"},"a/b":"y"}`, false},
 	} {
 		tests, _, err := condition("condition", c.condition)
 		require.NoError(t, err)
@@ -128,6 +147,11 @@ func TestConditionFaults(t *testing.T) {
 		`unknown operator "ForAnyValue:"`:             {"ForAnyValue:": {"jwt:a": {"1"}}},
 		`unknown key "sub"`:                           {"StringEqual": {"sub": {"1"}}},
 		`unknown key "jwt:"`:                          {"StringEqual": {"jwt:": {"1"}}},
+		`unknown key "jwt:/"`:                         {"StringEqual": {"jwt:/": {"1"}}},
+		`unknown key "jwt:/a/"`:                       {"StringEqual": {"jwt:/a/": {"1"}}},
+		`unknown key "jwt://a"`:                       {"StringEqual": {"jwt://a": {"1"}}},
+		`unknown key "jwt:/a~2"`:                      {"StringEqual": {"jwt:/a~2": {"1"}}},
+		`unknown key "jwt:/a~"`:                       {"StringEqual": {"jwt:/a~": {"1"}}},
 		`unknown key "JWT:sub"`:                       {"StringEqual": {"JWT:sub": {"1"}}},
 		`condition.StringEqual is empty`:              {"StringEqual": {}},
 		`condition is empty`:                          {},

@@ -11,10 +11,15 @@
 //	principal    jwt:sub and its subjects: the same as StringEqual on that key;
 //	             other jwt: keys may be given the same way
 //	condition    operators ANDed, keys of an operator ANDed, values of a key ORed
+//	order        of objects, statements, keys and values means nothing
 //	statement    grants its actions on its resources when its condition, if any,
 //	             matches; the statements of all policies are ORed
 //	keys         "jwt:<claim>", the whole rest being the name of a top-level
-//	             claim, dots and colons included; nothing looks into objects
+//	             claim, dots, colons and slashes included
+//	             "jwt:/<claim>/<name>...", with a slash in front, for what is in
+//	             an object, by a JSON Pointer (RFC 6901: ~1 is a slash in a name,
+//	             ~0 a tilde): jwt:/kubernetes.io/serviceaccount/name. It does not
+//	             go into lists
 //	values       a list, or a scalar for a list of one; an empty list matches
 //	             nothing, and so does a claim that is missing or null
 //	StringEqual, StringEquals     the same bytes
@@ -44,6 +49,11 @@
 // a policy that is not there gives its Role nothing, an empty list of values
 // matches nothing. Of two objects with one kind and name, or two JwtIssuers with
 // one iss, neither counts, as nothing says which was meant.
+//
+// Roles are found by an index (see index.go), so that ten thousand of them cost
+// an exchange no more than ten, as long as each has StringEqual or
+// ForAnyValue:StringEqual on a claim that tells subjects apart, or a principal.
+// A role with StringLike or StringEqualIgnoreCase alone is tested every time.
 package iam
 
 import (
@@ -57,6 +67,9 @@ type Problem struct {
 	Source string
 	// Message says what is wrong and what would be right.
 	Message string
+	// Ignored says that the object, or the file, counts for nothing until it
+	// is mended; false = it counts, and this is a warning.
+	Ignored bool
 }
 
 // Set is a compiled collection of objects. It is immutable; the zero value
@@ -65,18 +78,26 @@ type Set struct {
 	issuers  []*JwtIssuer          // by name
 	byIss    map[string]*JwtIssuer // by spec.iss
 	policies map[string][]statement
-	roles    []role
+	roles    []*role
+	index    index
 }
 
 type statement struct {
+	path      string          // such as spec.statement[0] (sid "1-invoke")
+	source    string          // its policy's
 	actions   map[string]bool // without wildcards
 	resources []Resource
 	when      []test
 }
 
+func (st statement) grants(action string, claims map[string]any) bool {
+	return st.actions[action] && allMatch(st.when, claims)
+}
+
 type role struct {
-	policies []string
-	when     []test // never empty
+	name, source string
+	policies     []string
+	when         []test // never empty
 }
 
 // Issuer returns the trusted issuer whose spec.iss is iss.
@@ -92,7 +113,7 @@ func (s *Set) Issuers() []*JwtIssuer { return slices.Clone(s.issuers) }
 // sorted, each once.
 func (s *Set) Policies(claims map[string]any) []string {
 	names := map[string]bool{}
-	for _, r := range s.roles {
+	for _, r := range s.index.candidates(claims) {
 		if !allMatch(r.when, claims) {
 			continue
 		}
@@ -112,7 +133,7 @@ func (s *Set) Resources(policies []string, action string, claims map[string]any)
 	seen := map[Resource]bool{}
 	for _, name := range policies {
 		for _, st := range s.policies[name] {
-			if !st.actions[action] || !allMatch(st.when, claims) {
+			if !st.grants(action, claims) {
 				continue
 			}
 			for _, r := range st.resources {

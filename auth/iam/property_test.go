@@ -23,10 +23,13 @@ func some[T any](r random, min, max int, one func() T) []T {
 	return list
 }
 
+// keys are more often of plain claims than of others, or hardly a role matches.
+var keys = append(slices.Repeat([]string{"jwt:sub", "jwt:groups"}, 6), "jwt:/k8s/ns", "jwt:/k8s/ns", "jwt:/k8s~1ns", "jwt:k8s/ns", "jwt:/k8s")
+
 func (r random) match() Match {
 	m := Match{}
 	for range pick(r, 1, 1, 2) {
-		m[pick(r, "jwt:sub", "jwt:groups")] = some(r, 0, 5, func() string { return pick(r, "a", "A", "b", "a*", "*", "1") })
+		m[pick(r, keys...)] = some(r, 0, 5, func() string { return pick(r, "a", "A", "b", "a*", "*", "1") })
 	}
 	return m
 }
@@ -57,7 +60,7 @@ func (r random) objects() Objects {
 	for i := range 1 + r.IntN(4) {
 		o.Policies = append(o.Policies, policyOf(fmt.Sprint("p", i), some(r, 1, 3, r.statement)...))
 	}
-	for i := range 1 + r.IntN(4) {
+	for i := range 1 + r.IntN(8) {
 		role := Role{Metadata: Metadata{Name: fmt.Sprint("r", i)}}
 		role.Spec.Policy = some(r, 1, 3, func() string { return pick(r, "p0", "p1", "p2", "p3") })
 		if r.IntN(2) == 0 {
@@ -73,7 +76,7 @@ func (r random) objects() Objects {
 
 func (r random) claims() map[string]any {
 	claims := map[string]any{}
-	for _, name := range []string{"sub", "groups"} {
+	fill := func(claims map[string]any, name string) {
 		scalar := func() any { return pick[any](r, "a", "a", "b", "ab", "", true, 1.0) }
 		switch r.IntN(6) {
 		case 0: // missing
@@ -82,6 +85,14 @@ func (r random) claims() map[string]any {
 		default:
 			claims[name] = scalar()
 		}
+	}
+	for _, name := range []string{"sub", "groups", "k8s/ns"} {
+		fill(claims, name)
+	}
+	if r.IntN(3) > 0 {
+		object := map[string]any{}
+		fill(object, "ns")
+		claims["k8s"] = object
 	}
 	return claims
 }
@@ -130,6 +141,50 @@ func TestAddingAStatementNeverRemovesAPermission(t *testing.T) {
 	})
 }
 
+func TestAddingAnObjectNeverRemovesAPermission(t *testing.T) {
+	forRandom(t, func(r random, o Objects, claims map[string]any, before map[string][]string) {
+		if r.IntN(2) == 0 {
+			o.Policies = slices.Insert(o.Policies, r.IntN(len(o.Policies)+1), policyOf("new", some(r, 1, 3, r.statement)...))
+		}
+		role := Role{Metadata: Metadata{Name: "new"}, Spec: RoleSpec{Policy: []string{"new", "p0"}, Condition: r.condition()}}
+		o.Roles = slices.Insert(o.Roles, r.IntN(len(o.Roles)+1), role)
+		set, _ := Compile(o)
+		after := decision(set, claims)
+		for what, granted := range before {
+			require.Subset(t, after[what], granted, "%s: %+v", what, o)
+		}
+	})
+}
+
+// What explains a decision is what decided.
+func TestExplanationsAgreeWithDecisions(t *testing.T) {
+	forRandom(t, func(r random, o Objects, claims map[string]any, before map[string][]string) {
+		set, _ := Compile(o)
+		policies := []string{}
+		for _, reason := range set.ExplainRoles(claims) {
+			if len(reason.Unmet) == 0 {
+				policies = append(policies, reason.Policies...)
+			}
+		}
+		slices.Sort(policies)
+		require.ElementsMatch(t, before[""], slices.Compact(policies), "%+v", o)
+		for _, action := range actions {
+			for _, function := range []string{"", "env"} {
+				granted := map[string]bool{}
+				for _, reason := range set.ExplainStatements(before[""], action, function, function, claims) {
+					require.Equal(t, len(reason.Unmet) == 0, len(reason.Granted) > 0)
+					for _, resource := range reason.Granted {
+						granted[string(resource)] = true
+					}
+				}
+				for _, resource := range before[action] {
+					require.Equal(t, function == "" || Resource(resource).Matches(function, function), granted[resource], "%s on %q: %+v", action, function, o)
+				}
+			}
+		}
+	})
+}
+
 func TestEvaluationIgnoresOrder(t *testing.T) {
 	forRandom(t, func(r random, o Objects, claims map[string]any, before map[string][]string) {
 		shuffle := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
@@ -141,15 +196,28 @@ func TestEvaluationIgnoresOrder(t *testing.T) {
 			for _, s := range st {
 				shuffle(len(s.Action), func(i, j int) { s.Action[i], s.Action[j] = s.Action[j], s.Action[i] })
 				shuffle(len(s.Resource), func(i, j int) { s.Resource[i], s.Resource[j] = s.Resource[j], s.Resource[i] })
+				shuffleValues(r, s.Condition)
 			}
 		}
 		for _, role := range o.Roles {
 			names := role.Spec.Policy
 			shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			shuffleValues(r, role.Spec.Condition)
+			shuffleValues(r, Condition{"principal": role.Spec.Principal})
 		}
 		set, _ := Compile(o)
 		require.Equal(t, before, decision(set, claims), "%+v", o)
 	})
+}
+
+// shuffleValues changes the order of values; keys and operators have none, and
+// Go's maps see to it that nothing relies on one.
+func shuffleValues(r random, c Condition) {
+	for _, m := range c {
+		for _, values := range m {
+			r.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
+		}
+	}
 }
 
 func TestAnUnknownOperatorNeverGrants(t *testing.T) {

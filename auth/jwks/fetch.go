@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -20,9 +23,9 @@ const (
 	maxRedirects = 3
 )
 
-// fetch reads the discovery document and the key set it points at. Its errors
-// name the URL and what was wrong there.
-func (r *Remote) fetch(ctx context.Context) (issuer string, keys []*Key, skipped []string, err error) {
+// discover reads the discovery document and the key set it points at. Its
+// errors name the URL and what was wrong there.
+func (r *Remote) discover(ctx context.Context) (issuer string, keys []*Key, skipped []string, err error) {
 	fail := func(url string, err error) (string, []*Key, []string, error) {
 		return "", nil, nil, fmt.Errorf("%s: %w", url, err)
 	}
@@ -78,23 +81,78 @@ func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d, expected 200", res.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocument+1))
+	body, err := readAll(res.Body)
 	if err != nil {
 		return nil, reason(err)
-	}
-	if len(body) > maxDocument {
-		return nil, fmt.Errorf("longer than %d bytes", maxDocument)
 	}
 	return body, nil
 }
 
-// reason strips the method and URL from an HTTP client's error, which ours
+// read reads the key set from the file, and names it in its errors.
+func (r *Remote) read(context.Context) (issuer string, keys []*Key, skipped []string, err error) {
+	body, err := readFile(r.file)
+	if err == nil {
+		keys, skipped, err = Parse(body)
+	}
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("%s: %w", r.file, reason(err))
+	}
+	return r.issuer, keys, skipped, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	// Not blocking: the opening of a FIFO would last until somebody writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return readAll(f)
+}
+
+// readAll bounds what is kept in memory, which is also what a compressed
+// answer unfolds to.
+func readAll(from io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(from, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = fmt.Errorf("longer than %d bytes", maxDocument)
+	}
+	return body, err
+}
+
+// newClient returns c with our redirect policy.
+func newClient(c *http.Client) *http.Client {
+	ours := http.Client{}
+	if c != nil {
+		ours = *c
+	} else if t, ok := http.DefaultTransport.(*http.Transport); ok {
+		// A connection that has gone dead would be used again for every
+		// attempt (HTTP/2), for minutes after the issuer's return.
+		t = t.Clone()
+		t.DisableKeepAlives = true
+		ours.Transport = t
+	}
+	ours.CheckRedirect = checkRedirect
+	return &ours
+}
+
+// reason strips the method and URL, or the path, from an error, which ours
 // name already, and says a timeout plainly.
 func reason(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no complete answer in time")
 	}
 	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
 	}
 	return err

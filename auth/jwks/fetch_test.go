@@ -1,6 +1,8 @@
 package jwks_test
 
 import (
+	"cmp"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -76,6 +78,9 @@ func TestFetch(t *testing.T) {
 		{name: "no usable key", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/keys"}`, jwks: `{"keys":[{"kid":"a","kty":"oct"}]}`, want: "no usable key"},
 		{name: "endless", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/endless"}`, want: "/endless: longer than 1048576 bytes"},
 		{name: "cut off", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/cut"}`, want: "/cut: unexpected EOF"},
+		{name: "compressed", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/gzip"}`},
+		{name: "compressed, 1 MiB in 1 KiB", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/bomb"}`, want: "/bomb: longer than 1048576 bytes"},
+		{name: "a million levels", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/keys"}`, jwks: `{"keys":` + strings.Repeat("[", 1_000_000), want: "max depth"},
 		{name: "three redirects", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/redirect3"}`},
 		{name: "four redirects", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/redirect4"}`, want: "more than 3 redirects"},
 		{name: "redirect loop", discovery: `{"issuer":"%[1]s","jwks_uri":"%[1]s/loop"}`, want: "more than 3 redirects"},
@@ -97,10 +102,7 @@ func TestFetch(t *testing.T) {
 				})
 			}
 			mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-				if c.jwks == "" {
-					w.Write(good)
-				}
-				io.WriteString(w, c.jwks)
+				io.WriteString(w, cmp.Or(c.jwks, string(good)))
 			})
 			mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
 				for r.Context().Err() == nil {
@@ -113,6 +115,14 @@ func TestFetch(t *testing.T) {
 				w.Header().Set("Content-Length", "1000")
 				io.WriteString(w, `{"keys":[`)
 			})
+			for path, body := range map[string][]byte{"/gzip": good, "/bomb": make([]byte, 1<<20+1)} {
+				mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Encoding", "gzip")
+					z := gzip.NewWriter(w)
+					z.Write(body)
+					z.Close()
+				})
+			}
 			mux.HandleFunc("/abort", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 			for from, to := range map[string]string{
 				"/redirect4": "/redirect3", "/redirect3": "/redirect2", "/redirect2": "/redirect1",
@@ -225,6 +235,14 @@ func TestAuthority(t *testing.T) {
 		require.ErrorContains(t, err, "authority")
 		require.NotContains(t, err.Error(), "hunter2")
 	}
-	_, err := jwks.NewRemote(jwks.Config{Authority: "http://gw", Cooldown: -1})
-	require.Error(t, err)
+	for want, c := range map[string]jwks.Config{
+		"cooldown -1ns":     {Authority: "http://gw", Cooldown: -1},
+		"refresh -1ns":      {Authority: "http://gw", Refresh: -1},
+		"keep -1ns":         {Authority: "http://gw", Keep: -1},
+		"beside":            {Authority: "http://gw", File: "keys.json", Issuer: "http://gw"},
+		"without an issuer": {File: "keys.json"},
+	} {
+		_, err := jwks.NewRemote(c)
+		require.ErrorContains(t, err, want)
+	}
 }

@@ -1,14 +1,14 @@
 // Package jwks keeps an issuer's public keys (RFC 7517) at hand: found by
-// OpenID discovery, refreshed in the background, refetched once when a token
-// names an unknown key, and kept through an outage. It owns fetching and key
-// parsing; what a token must say is package auth's business.
+// OpenID discovery or read from a file, refreshed in the background, refetched
+// once when a token names an unknown key, and kept through an outage, for a
+// while. It owns fetching and key parsing; what a token must say is package
+// auth's business.
 package jwks
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -22,7 +22,7 @@ var (
 	ErrUnknownKey = errors.New("unknown key")
 	// ErrAlgorithm: the issuer publishes the key, but for other algorithms.
 	ErrAlgorithm = errors.New("key is for another algorithm")
-	// ErrUnavailable: no usable key has been fetched yet.
+	// ErrUnavailable: no usable key has been fetched, or none lately.
 	ErrUnavailable = errors.New("issuer's keys are unavailable")
 )
 
@@ -30,7 +30,8 @@ const (
 	// fetchTimeout bounds one fetch, both documents, and how long Key waits.
 	fetchTimeout = 5 * time.Second
 	// firstRetry is the longest pause between attempts while there are no
-	// keys at all: nobody can be served until one succeeds.
+	// keys at all, also when those before still hang: nobody can be served
+	// until one succeeds.
 	firstRetry = 500 * time.Millisecond
 	// laterRetry is the longest pause after a failure while there are keys.
 	laterRetry = 30 * time.Second
@@ -44,14 +45,23 @@ type Config struct {
 	// issuer's name (an in-cluster address, say), but jwks_uri is fetched as
 	// the document gives it, so its host must be reachable from here.
 	Authority string
+	// File is a JWK set to read in place of an Authority, and with the same
+	// care: a regular file of at most 1 MiB, or a link to one.
+	File string
 	// Issuer is the issuer that discovery must name; empty = any, as for the
-	// watchdog, which learns its issuer from discovery.
+	// watchdog, which learns its issuer from discovery. With File it is
+	// required: nothing else says whose keys they are.
 	Issuer string
-	// Client fetches; nil = http.DefaultTransport. Its redirect policy is
-	// replaced by ours, and a fetch ends after 5s whatever its timeout.
+	// Client fetches; nil = one that does as http.DefaultTransport, proxies
+	// included, but uses no connection twice. Its redirect policy is replaced
+	// by ours, and a fetch ends after 5s whatever its timeout.
 	Client *http.Client
-	// Refresh is the time between two background fetches; 0 = 5m.
+	// Refresh is the time between two background fetches, at most half of
+	// Keep; 0 = 5m.
 	Refresh time.Duration
+	// Keep is how long keys are used after the last successful fetch; then
+	// they count as withdrawn until one succeeds; 0 = 24h. It needs Run.
+	Keep time.Duration
 	// Cooldown is the least time between two fetches that unknown keys
 	// caused; 0 = 10s.
 	Cooldown time.Duration
@@ -62,13 +72,17 @@ type Config struct {
 	Warnf func(format string, args ...any)
 }
 
-// Remote is an issuer's key set, fetched over HTTP. It is safe for concurrent
-// use.
+// Remote is an issuer's key set, fetched over HTTP or from a file. It is safe
+// for concurrent use.
 type Remote struct {
-	discovery string // empty = static
+	// fetch gets the key set from where it is; nil = static.
+	fetch     func(context.Context) (issuer string, keys []*Key, skipped []string, err error)
+	discovery string
+	file      string
 	issuer    string
 	client    *http.Client
 	refresh   time.Duration
+	keep      time.Duration
 	cooldown  time.Duration
 	logf      func(format string, args ...any)
 	warnf     func(format string, args ...any)
@@ -77,11 +91,17 @@ type Remote struct {
 	// lock and never wait.
 	current atomic.Pointer[keySet]
 
-	mu     sync.Mutex
-	flight *flight   // the fetch under way
-	asked  time.Time // when Key last started one
+	mu         sync.Mutex
+	flights    []*flight // the fetches under way, in the order they began
+	refetching *flight   // the last that Refetch began
+	queued     *flight   // the next, which has not begun
+	asked      time.Time // when Key last started one
 
-	// What was logged last; only the fetch under way touches them.
+	// writing is held to change current, and to log: one at a time, in the
+	// order of what happened. mu may be taken while it is held, not the other
+	// way round.
+	writing sync.Mutex
+	// What was logged last.
 	lastFailure, lastSkipped string
 	fetched                  bool
 }
@@ -95,39 +115,47 @@ type keySet struct {
 	keys map[string][]*Key
 }
 
-type flight struct {
-	done chan struct{}
-	err  error // once done is closed
-}
-
-// NewRemote returns a key set that fetches nothing until Run or Key is called.
-// The error says what is wrong with c.
+// NewRemote returns a key set that fetches nothing until Run, Key or Refetch is
+// called. The error says what is wrong with c.
 func NewRemote(c Config) (*Remote, error) {
-	if err := checkAuthority(c.Authority); err != nil {
-		return nil, err
-	}
-	if c.Refresh < 0 || c.Cooldown < 0 {
-		return nil, fmt.Errorf("refresh %s, cooldown %s: must not be negative", c.Refresh, c.Cooldown)
+	if c.Refresh < 0 || c.Keep < 0 || c.Cooldown < 0 {
+		return nil, fmt.Errorf("refresh %s, keep %s, cooldown %s: must not be negative", c.Refresh, c.Keep, c.Cooldown)
 	}
 	r := &Remote{
-		discovery: c.Authority,
-		issuer:    c.Issuer,
-		client:    &http.Client{},
-		refresh:   c.Refresh,
-		cooldown:  c.Cooldown,
-		logf:      c.Logf,
-		warnf:     c.Warnf,
+		file:     c.File,
+		issuer:   c.Issuer,
+		refresh:  c.Refresh,
+		keep:     c.Keep,
+		cooldown: c.Cooldown,
+		logf:     c.Logf,
+		warnf:    c.Warnf,
 	}
-	if !strings.HasSuffix(c.Authority, wellKnown) {
+	switch {
+	case c.File == "":
+		if err := checkAuthority(c.Authority); err != nil {
+			return nil, err
+		}
 		r.discovery = strings.TrimRight(c.Authority, "/") + wellKnown
+		if strings.HasSuffix(c.Authority, wellKnown) {
+			r.discovery = c.Authority
+		}
+		r.client = newClient(c.Client)
+		r.fetch = r.discover
+	case c.Authority != "":
+		return nil, fmt.Errorf("file %q beside an authority: one of them must be left out", c.File)
+	case c.Issuer == "":
+		return nil, fmt.Errorf("file %q without an issuer: whose keys they are must be given", c.File)
+	default:
+		r.fetch = r.read
 	}
-	if c.Client != nil {
-		*r.client = *c.Client
-	}
-	r.client.CheckRedirect = checkRedirect
 	if r.refresh == 0 {
 		r.refresh = 5 * time.Minute
 	}
+	if r.keep == 0 {
+		r.keep = 24 * time.Hour
+	}
+	// Else they would run out between two fetches that both succeed.
+	r.refresh = min(r.refresh, r.keep/2)
 	if r.cooldown == 0 {
 		r.cooldown = 10 * time.Second
 	}
@@ -140,55 +168,15 @@ func NewRemote(c Config) (*Remote, error) {
 	return r, nil
 }
 
-// NewStatic returns a key set that is never fetched: an issuer's own keys, or
-// keys from a file.
+// NewStatic returns a key set that is never fetched, such as an issuer's own.
 func NewStatic(issuer string, keys []*Key) *Remote {
 	r := &Remote{issuer: issuer, logf: func(string, ...any) {}}
-	r.install(issuer, keys)
+	r.install(issuer, time.Now(), keys)
 	return r
 }
 
-// Run fetches the keys, with backoff while that fails, and keeps them fresh
-// until ctx ends.
-func (r *Remote) Run(ctx context.Context) {
-	if r.discovery == "" {
-		<-ctx.Done()
-		return
-	}
-	for backoff := 100 * time.Millisecond; ; {
-		r.mu.Lock()
-		f := r.flight
-		if f == nil {
-			f = r.start(ctx)
-		}
-		r.mu.Unlock()
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return
-		}
-
-		pause := r.refresh
-		switch {
-		case f.err == nil:
-			backoff = 100 * time.Millisecond
-		case r.Ready():
-			pause, backoff = min(backoff, laterRetry, r.refresh), min(2*backoff, laterRetry)
-		default:
-			pause, backoff = min(backoff, firstRetry), min(2*backoff, firstRetry)
-		}
-		// ±10%, so that a thousand watchdogs do not ask in step.
-		pause = time.Duration(float64(pause) * (0.9 + 0.2*rand.Float64()))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // Ready reports whether keys are at hand: fetched at least once, and not all
-// withdrawn since.
+// withdrawn or too old since.
 func (r *Remote) Ready() bool {
 	s := r.current.Load()
 	return s != nil && len(s.keys) > 0
@@ -220,8 +208,7 @@ func (r *Remote) Key(ctx context.Context, kid, alg string) (*Key, error) {
 	if err == nil || err == ErrAlgorithm {
 		return key, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
+	deadline := time.Now().Add(fetchTimeout)
 	// Twice: a fetch that was already under way may have been answered
 	// before the key was published.
 	for range 2 {
@@ -229,10 +216,8 @@ func (r *Remote) Key(ctx context.Context, kid, alg string) (*Key, error) {
 		if f == nil {
 			break
 		}
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		if err := f.wait(ctx, deadline); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		if key, err = r.lookup(kid, alg); err == nil || err == ErrAlgorithm {
 			break
@@ -256,105 +241,4 @@ func (r *Remote) lookup(kid, alg string) (*Key, error) {
 		}
 	}
 	return nil, ErrAlgorithm
-}
-
-// ask returns the fetch under way, else starts one, or returns nil when Key
-// started the last one too recently. An attempt that failed counts too.
-func (r *Remote) ask() *flight {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.flight != nil || r.discovery == "" {
-		return r.flight
-	}
-	pause := r.cooldown
-	if !r.Ready() {
-		pause = min(pause, firstRetry)
-	}
-	if time.Since(r.asked) < pause {
-		return nil
-	}
-	r.asked = time.Now()
-	// Not the caller's context: whoever asked first may leave while others
-	// still want the answer, and its request must not be kept.
-	return r.start(context.Background())
-}
-
-// start begins a fetch; r.mu is held and none is under way.
-func (r *Remote) start(ctx context.Context) *flight {
-	f := &flight{done: make(chan struct{})}
-	r.flight = f
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-		defer cancel()
-		f.err = r.update(ctx)
-		r.mu.Lock()
-		r.flight = nil
-		r.mu.Unlock()
-		close(f.done)
-	}()
-	return f
-}
-
-// update fetches and installs the keys, and logs what has changed since the
-// last time: a gateway that is down for an hour is one line, not thousands.
-func (r *Remote) update(ctx context.Context) error {
-	issuer, keys, skipped, err := r.fetch(ctx)
-	if err == nil {
-		r.install(issuer, keys)
-		if s := strings.Join(skipped, "; "); s != r.lastSkipped {
-			r.lastSkipped = s
-			if s != "" {
-				r.warnf("keys of issuer %s: ignored %s", issuer, s)
-			}
-		}
-		if len(keys) == 0 {
-			err = fmt.Errorf("issuer %s publishes no usable key", issuer)
-		}
-	}
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled): // shutting down
-	case err != nil && err.Error() != r.lastFailure:
-		r.lastFailure = err.Error()
-		kept := ""
-		if r.Ready() {
-			kept = " (those fetched before stay in use)"
-		}
-		r.warnf("cannot fetch the issuer's keys%s: %v", kept, err)
-	case err == nil && (r.lastFailure != "" || !r.fetched):
-		r.lastFailure, r.fetched = "", true
-		r.logf("fetched %d keys of issuer %s", len(keys), issuer)
-	}
-	return err
-}
-
-// install makes keys the current ones. A key that stays keeps its *Key, so
-// what was decided with it lives on; one that left is marked withdrawn. When
-// the issuer's name changes all of the old ones are: they vouched for tokens
-// of that name.
-func (r *Remote) install(issuer string, keys []*Key) {
-	old := r.current.Load()
-	if old == nil {
-		old = &keySet{}
-	}
-	next := &keySet{issuer: issuer, fetched: time.Now(), keys: make(map[string][]*Key, len(keys))}
-	kept := make(map[*Key]bool, len(keys))
-	for _, k := range keys {
-		if issuer == old.issuer {
-			for _, o := range old.keys[k.kid] {
-				if o.same(k) {
-					k = o
-					kept[o] = true
-				}
-			}
-		}
-		next.keys[k.kid] = append(next.keys[k.kid], k)
-	}
-	r.current.Store(next)
-	for _, ks := range old.keys {
-		for _, k := range ks {
-			if !kept[k] {
-				k.withdrawn.Store(true)
-			}
-		}
-	}
 }

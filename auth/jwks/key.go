@@ -21,6 +21,9 @@ import (
 // (RFC 7518 §3.3), larger ones make each check needlessly slow.
 const minRSA, maxRSA = 2048, 8192
 
+// maxKeys bounds the keys of a set, and so what parsing and logging cost.
+const maxKeys = 100
+
 var errSignature = errors.New("signature does not verify")
 
 // Key is one public key of an issuer. Its algorithm comes from the key and
@@ -61,7 +64,7 @@ func (k *Key) same(o *Key) bool {
 // tokens are left out, each with a reason in skipped: those without a kid,
 // not for signatures, of an unknown or weak kind, malformed, published with
 // their private half, and different keys that share kid and algorithm, since
-// nobody can tell which one is meant. Of an EC key the curve decides the
+// nobody can tell which one is meant; and all after the first 100. Of an EC key the curve decides the
 // algorithm; an RSA key without alg verifies RS256.
 func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	doc, err := object(data)
@@ -71,6 +74,11 @@ func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	list, ok := doc["keys"].([]any)
 	if !ok {
 		return nil, nil, errors.New(`not a JWK set: no array "keys"`)
+	}
+
+	if len(list) > maxKeys {
+		skipped = append(skipped, fmt.Sprintf("all but the first %d of %d keys", maxKeys, len(list)))
+		list = list[:maxKeys]
 	}
 
 	type name struct{ kid, alg string }
@@ -209,7 +217,33 @@ func parseOKP(jwk map[string]any) (crypto.PublicKey, error) {
 	if len(x) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("x must be %d bytes", ed25519.PublicKeySize)
 	}
+	if err := checkEd25519(x); err != nil {
+		return nil, err
+	}
 	return ed25519.PublicKey(x), nil
+}
+
+// checkEd25519 refuses the curve's eight points of small order, for which
+// anybody can make signatures, and a y of p and more (RFC 8032 §5.1.3), which
+// is a second spelling of a key.
+func checkEd25519(x []byte) error {
+	b := slices.Clone(x)
+	slices.Reverse(b)
+	b[0] &= 0x7f // the sign of x
+	one := big.NewInt(1)
+	p := new(big.Int).Sub(new(big.Int).Lsh(one, 255), big.NewInt(19))
+	y := new(big.Int).SetBytes(b)
+	if y.Cmp(p) >= 0 {
+		return errors.New("x is not the canonical spelling of a point")
+	}
+	eighth, _ := new(big.Int).SetString("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+	minus := new(big.Int).Sub(p, y)
+	for _, small := range []*big.Int{new(big.Int), one, eighth} { // orders 4, 1 and 2, 8
+		if y.Cmp(small) == 0 || minus.Cmp(small) == 0 {
+			return errors.New("x is a point of small order: anybody could sign with it")
+		}
+	}
+	return nil
 }
 
 func base64url(jwk map[string]any, name string) ([]byte, error) {

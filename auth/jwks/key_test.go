@@ -1,6 +1,7 @@
 package jwks_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -8,7 +9,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"strings"
 	"sync"
@@ -196,10 +199,87 @@ func TestParse(t *testing.T) {
 		"keys object":   `{"keys":{}}`,
 		"trailing data": `{"keys":[]}{}`,
 		"cut off":       `{"keys":[`,
+		"deep":          `{"keys":` + strings.Repeat("[", 1_000_000) + strings.Repeat("]", 1_000_000) + `}`,
 	} {
 		_, _, err := jwks.Parse([]byte(data))
 		require.Error(t, err, name)
 	}
+}
+
+// What a set costs, in keys and in the reasons that are logged, is bounded.
+func TestParseHugeSet(t *testing.T) {
+	t.Parallel()
+	one := func(k jwk) string {
+		b, err := json.Marshal(k)
+		require.NoError(t, err)
+		return string(b) + ","
+	}
+	good := publicJWK(t, "good", ecKey(t, elliptic.P256()).Public())
+	for filler, n := range map[string]int{"{},": 300_000, one(good): 6000, one(good.with("x", "AQ")): 6000} {
+		set := `{"keys":[` + one(good) + strings.Repeat(filler, 98) + one(good.with("kid", "hundredth")) +
+			one(good.with("kid", "beyond")) + strings.Repeat(filler, n) + "{}]}"
+		keys, skipped, err := jwks.Parse([]byte(set))
+		require.NoError(t, err)
+		require.Len(t, keys, 2, filler)
+		require.Equal(t, "hundredth", keys[1].ID())
+		require.LessOrEqual(t, len(skipped), 99)
+		require.Equal(t, fmt.Sprintf("all but the first 100 of %d keys", n+102), skipped[0])
+	}
+}
+
+// Keys for which a signature of nobody verifies, found with crypto/ed25519:
+// with a public key A of small order, S = 0 and R = -hA, which is the neutral
+// element for every eighth message at least.
+func TestParseSmallOrder(t *testing.T) {
+	t.Parallel()
+	neutral := append([]byte{1}, make([]byte, 31)...)
+	forged := append(neutral, make([]byte, 32)...)
+	weak := func(public ed25519.PublicKey) bool {
+		for i := range 64 {
+			if ed25519.Verify(public, []byte{byte(i)}, forged) {
+				return true
+			}
+		}
+		return false
+	}
+	refused := func(public ed25519.PublicKey) string {
+		keys, skipped, err := jwks.Parse(keySet(publicJWK(t, "k", public)))
+		require.NoError(t, err)
+		require.Equal(t, 1, len(keys)+len(skipped))
+		return strings.Join(skipped, "")
+	}
+
+	// The coordinate y in hex, little-endian; each with both signs of x.
+	for y, want := range map[string]string{
+		"0000000000000000000000000000000000000000000000000000000000000000": "small order",
+		"0100000000000000000000000000000000000000000000000000000000000000": "small order",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05": "small order",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a": "small order",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "small order", // p-1
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "canonical",   // p = 0
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "canonical",   // p+1 = 1
+	} {
+		public, err := hex.DecodeString(y)
+		require.NoError(t, err)
+		for range 2 {
+			require.True(t, weak(public), "the test: %x", public)
+			require.Contains(t, refused(public), want, "%x", public)
+			public[31] ^= 0x80
+		}
+	}
+
+	for range 4 {
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		require.NoError(t, err)
+		require.Empty(t, refused(public))
+		require.False(t, weak(public))
+		require.True(t, ed25519.Verify(public, nil, ed25519.Sign(private, nil)))
+	}
+	// 2^255-1, the largest there is, and the largest y below p-1.
+	public := bytes.Repeat([]byte{0xff}, 32)
+	require.Contains(t, refused(public), "canonical")
+	public[0], public[31] = 0xeb, 0x7f
+	require.Empty(t, refused(public))
 }
 
 // Tokens of an independent signer verify with the key of their algorithm, and
@@ -326,6 +406,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(keySet(ec, ec.with("kid", "2"), ec.with("alg", "ES384")))
 	f.Add(keySet(publicJWK(f, "r", rsaKey().Public())))
 	f.Add([]byte(`{"keys":[{"kty":"OKP","kid":"k","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Add(keySet(publicJWK(f, "small", ed25519.PublicKey(make([]byte, 32)))))
 	f.Add([]byte(`{"keys":[null,1,[],{"kty":"RSA","kid":"k","n":"AQAB","e":""}]}`))
 	f.Add([]byte(`{"keys":{}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -342,8 +423,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("two keys %q for %s", k.ID(), k.Algorithm())
 			}
 			seen[k.ID()+" "+k.Algorithm()] = true
-			// (An Ed25519 key of small order verifies it; only the issuer can publish one.)
-			if k.Algorithm() != "EdDSA" && k.Verify([]byte("header.payload"), make([]byte, 64)) == nil {
+			if k.Verify([]byte("header.payload"), make([]byte, 64)) == nil {
 				t.Fatal("a signature of zeros verifies")
 			}
 		}

@@ -21,12 +21,14 @@ import (
 // provider is an issuer without a network, so that synctest can move the
 // clock: an http.RoundTripper that answers for https://issuer.
 type provider struct {
-	mu      sync.Mutex
-	issuer  string
-	keys    []byte
-	down    error
-	hang    chan struct{} // if set, answers wait for it to be closed
-	fetches int           // of the key set
+	mu            sync.Mutex
+	issuer        string
+	keys          []byte
+	down          error
+	hang          chan struct{}        // if set, answers wait for it to be closed
+	slow          func() time.Duration // if set, how long an answer is on its way
+	fetches       int                  // of the key set
+	pending, most int                  // answers that are awaited, and have been at once
 }
 
 func (p *provider) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -35,7 +37,10 @@ func (p *provider) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(req.URL.Path, "/keys") {
 		p.fetches++
 	}
+	p.pending++
+	p.most = max(p.most, p.pending)
 	p.mu.Unlock()
+	defer p.set(func() { p.pending-- })
 	if hang != nil {
 		select {
 		case <-hang:
@@ -44,13 +49,20 @@ func (p *provider) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down != nil {
-		return nil, p.down
-	}
-	body := string(p.keys)
+	down, body, slow := p.down, string(p.keys), p.slow
 	if !strings.HasSuffix(req.URL.Path, "/keys") {
 		body = fmt.Sprintf(`{"issuer":%q,"jwks_uri":"https://issuer/keys"}`, p.issuer)
+	}
+	p.mu.Unlock()
+	if slow != nil {
+		select {
+		case <-time.After(slow()):
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+	}
+	if down != nil {
+		return nil, down
 	}
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
 }
@@ -67,17 +79,35 @@ func (p *provider) count() int {
 	return p.fetches
 }
 
+func (p *provider) awaited() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pending
+}
+
+func (p *provider) peak() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
+}
+
 // start returns a key set of p that runs until the test ends. Refresh 5m,
 // Cooldown 10s.
 func (p *provider) start(t *testing.T) *jwks.Remote {
 	t.Helper()
 	r := p.remote(t)
+	run(t, r)
+	return r
+}
+
+// run runs r until the test ends.
+func run(t *testing.T, r *jwks.Remote) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { r.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	synctest.Wait()
-	return r
 }
 
 func (p *provider) remote(t *testing.T) *jwks.Remote {
@@ -280,6 +310,32 @@ func TestFloodOfUnknownKeys(t *testing.T) {
 	}
 }
 
+// All at once: one fetch, then none until the cooldown has passed.
+func TestFloodAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &provider{issuer: "https://issuer", keys: keySet(ec(t, "a")), slow: func() time.Duration { return time.Millisecond }}
+		r := p.start(t)
+		mustKey(t, r, "a")
+		for turn := range 3 {
+			var callers sync.WaitGroup
+			for i := range 1000 {
+				callers.Go(func() {
+					for j := range 34 {
+						_, err := r.Key(t.Context(), fmt.Sprint(turn, " ", i, " ", j), "ES256")
+						if !errors.Is(err, jwks.ErrUnknownKey) {
+							t.Errorf("random kid: %v", err)
+						}
+					}
+				})
+			}
+			callers.Wait()
+			require.Equal(t, 1+turn+1, p.count())
+			time.Sleep(10 * time.Second)
+		}
+	})
+}
+
 // While the issuer hangs, holders of a known key are not kept waiting, and
 // others not forever.
 func TestHangingIssuer(t *testing.T) {
@@ -397,7 +453,9 @@ func TestConcurrentReaders(t *testing.T) {
 		}
 		for i := range 10 {
 			p.set(func() { p.keys = keySet(stays, ec(t, fmt.Sprint("turn ", i))) })
-			time.Sleep(10 * time.Second)
+			time.Sleep(5 * time.Second)
+			require.NoError(t, r.Refetch(t.Context()))
+			time.Sleep(5 * time.Second)
 		}
 		readers.Wait()
 	})

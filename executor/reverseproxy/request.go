@@ -31,7 +31,10 @@ type request struct {
 func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered int) (*request, error) {
 	h := &ctx.Request.Header
 	r := &request{method: string(h.Method()), http11: h.IsHTTP11()}
-	sentLength, err := checkFraming(h)
+	sentLength, err := true, error(nil)
+	if ctx.UserValue(wholeKey{}) == nil {
+		sentLength, err = checkFraming(h)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -281,7 +281,7 @@ func (d *decoder) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", d.path, 
 
 func (d *decoder) problem(n *yaml.Node, format string, args ...any) {
 	message := fmt.Sprintf(format, args...) + "; the object is ignored"
-	d.problems = append(d.problems, iam.Problem{Source: d.at(n), Message: message})
+	d.problems = append(d.problems, iam.Problem{Source: d.at(n), Message: message, Ignored: true})
 }
 
 func kindName(n *yaml.Node) string {

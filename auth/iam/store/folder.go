@@ -39,8 +39,9 @@ import (
 
 const (
 	maxFileSize = 1 << 20
-	maxWarnings = 50                    // of one load: a large broken file has as many as it has lines
-	debounce    = 50 * time.Millisecond // from the last event to the reload
+	maxWarnings = 50                     // of one load: a large broken file has as many as it has lines
+	debounce    = 50 * time.Millisecond  // from the last event to the reload, ...
+	patience    = 500 * time.Millisecond // ... and from the first, however many follow
 )
 
 // Config says which folder to read.
@@ -91,7 +92,7 @@ func Open(c Config) (*Folder, error) {
 		c.Warnf = c.Logf
 	}
 	f := &Folder{config: c}
-	f.load()
+	f.load(nil)
 	if f.dirErr != "" {
 		return nil, errors.New(f.dirErr)
 	}
@@ -125,26 +126,45 @@ func (f *Folder) Run(ctx context.Context) {
 	settled := time.NewTimer(debounce)
 	settled.Stop()
 
-	f.load() // for what changed before the watch was there
+	f.load(nil) // for what changed before the watch was there
+	// What events have told of since the last load; nil = any file may have
+	// changed. Reading only these is what makes a change among ten thousand
+	// files live in no time.
+	changed := map[string]bool{}
+	var first time.Time // of these events
+	settle := func() {
+		if first.IsZero() {
+			first = time.Now()
+		}
+		settled.Reset(min(debounce, time.Until(first.Add(patience))))
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			if name := filepath.Base(e.Name); counts(name) || name == dataLink {
-				settled.Reset(debounce)
+			name := filepath.Base(e.Name)
+			if name == dataLink {
+				changed = nil
+			} else if !counts(name) {
+				continue
+			} else if changed != nil {
+				changed[name] = true
 			}
+			settle()
 		case <-lost: // events, perhaps
-			settled.Reset(debounce)
+			changed = nil
+			settle()
 		case <-settled.C:
-			f.load()
+			f.load(changed)
+			changed, first = map[string]bool{}, time.Time{}
 		case <-rescan.C:
 			// Another folder may have taken this one's name.
 			if watcher != nil {
 				_ = watcher.Remove(f.config.Dir)
 				_ = watcher.Add(f.config.Dir)
 			}
-			f.load()
+			f.load(nil)
 		}
 	}
 }
@@ -153,12 +173,16 @@ func (f *Folder) Run(ctx context.Context) {
 // are reached, and whose swap changes them all at once.
 const dataLink = "..data"
 
-// load reads the folder and, if anything changed, puts a new set in force.
-func (f *Folder) load() {
+// load reads the folder and, if anything changed, puts a new set in force. Of
+// the files known already only those in changed are read; nil = all.
+func (f *Folder) load(changed map[string]bool) {
+	if f.dirErr != "" {
+		changed = nil // it may be another folder by now
+	}
 	files, dirErr := f.files, ""
 	for {
 		before, _ := os.Readlink(filepath.Join(f.config.Dir, dataLink))
-		read, err := f.readAll()
+		read, err := f.readAll(changed)
 		if err != nil {
 			dirErr = fmt.Sprintf("the IAM folder cannot be read: %v", err)
 			break
@@ -168,6 +192,7 @@ func (f *Folder) load() {
 		if after, _ := os.Readlink(filepath.Join(f.config.Dir, dataLink)); after == before {
 			break
 		}
+		changed = nil
 	}
 	same := maps.EqualFunc(files, f.files, func(a, b file) bool { return a.sum == b.sum })
 	if f.state.Load() != nil && same && dirErr == f.dirErr {
@@ -178,7 +203,7 @@ func (f *Folder) load() {
 	var objects iam.Objects
 	var problems []iam.Problem
 	if dirErr != "" {
-		problems = append(problems, iam.Problem{Source: f.config.Dir, Message: dirErr + "; what it held before stays in force"})
+		problems = append(problems, iam.Problem{Source: f.config.Dir, Message: dirErr + "; what it held before stays in force", Ignored: true})
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := files[name]
@@ -207,16 +232,22 @@ func counts(name string) bool {
 	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 
-func (f *Folder) readAll() (map[string]file, error) {
+func (f *Folder) readAll(changed map[string]bool) (map[string]file, error) {
 	entries, err := os.ReadDir(f.config.Dir)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string]file{}
 	for _, e := range entries {
-		if counts(e.Name()) {
-			files[e.Name()] = readFile(filepath.Join(f.config.Dir, e.Name()), f.files[e.Name()])
+		name := e.Name()
+		if !counts(name) {
+			continue
 		}
+		last, known := f.files[name]
+		if !known || changed == nil || changed[name] {
+			last = readFile(filepath.Join(f.config.Dir, name), last)
+		}
+		files[name] = last
 	}
 	return files, nil
 }
@@ -236,7 +267,9 @@ func readFile(path string, last file) file {
 	}
 	if err != nil {
 		next.objects = last.objects
-		next.problems = []iam.Problem{{Source: path, Message: fmt.Sprintf("%v; what was last read of this file stays in force", err)}}
+		p := unreadable(path, err)
+		p.Message += "; what was last read of this file stays in force"
+		next.problems = []iam.Problem{p}
 	}
 	return next
 }

@@ -18,13 +18,13 @@ import (
 
 var alice = map[string]any{"sub": "alice"}
 
-func write(t *testing.T, dir, name, content string) {
+func write(t testing.TB, dir, name, content string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 }
 
 // replace puts a file in place at once, as writers should.
-func replace(t *testing.T, dir, name, content string) {
+func replace(t testing.TB, dir, name, content string) {
 	t.Helper()
 	write(t, dir, ".new", content)
 	require.NoError(t, os.Rename(filepath.Join(dir, ".new"), filepath.Join(dir, name)))
@@ -42,7 +42,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // run runs a folder until the test ends, and returns what it logged.
-func run(t *testing.T, c Config) (*Folder, func() []string) {
+func run(t testing.TB, c Config) (*Folder, func() []string) {
 	t.Helper()
 	var mu sync.Mutex
 	var lines []string
@@ -113,7 +113,7 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 		got[strings.TrimPrefix(p.Source, dir+"/")] = p.Message
 	}
 	for source, message := range map[string]string{
-		"1-syntax.yaml":   "yaml: ",
+		"1-syntax.yaml":   "yaml: mapping values",
 		"2-field.yaml:7":  "the field spec.conditions is unknown",
 		"3-rule.yaml:3":   `Policy "p": spec.statement[0]: effect is "Deny"`,
 		"4-large.yaml":    "larger than 1048576 bytes",

@@ -12,7 +12,7 @@ import (
 func Object(source string, data []byte) (iam.Objects, []iam.Problem) {
 	objects, problems, err := decode(source, data)
 	if err != nil {
-		problems = []iam.Problem{{Message: fmt.Sprintf("%v; the object is ignored", err)}}
+		problems = []iam.Problem{{Message: fmt.Sprintf("%v; the object is ignored", err), Ignored: true}}
 	}
 	for i := range problems {
 		problems[i].Source = source

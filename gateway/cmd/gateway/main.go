@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		},
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.AddCommand(up(), idToken())
+	c.AddCommand(up(), idToken(), iamCommand())
 	return c
 }
 

@@ -87,7 +87,7 @@ func (r reflected) read(u *unstructured.Unstructured) object {
 	o := object{version: u.GetResourceVersion()}
 	source := r.source(r.kind, u.GetName())
 	ignore := func(format string, args ...any) object {
-		o.problems = []iam.Problem{{Source: source, Message: fmt.Sprintf(format, args...) + "; the object is ignored"}}
+		o.problems = []iam.Problem{{Source: source, Message: fmt.Sprintf(format, args...) + "; the object is ignored", Ignored: true}}
 		return o
 	}
 	document := maps.Clone(u.Object)
