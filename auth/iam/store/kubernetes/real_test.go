@@ -224,7 +224,7 @@ func TestRealDefinitionsAgree(t *testing.T) {
 		role(`{policy: [p], principle: {"jwt:sub": a}}`):                                         both,
 		role(`{policy: [p], principle: {"jwt:sub": a}, condition: {StringEqual: {"jwt:a": b}}}`): both,
 		role(`{policy: [p], principal: {"jwt:sub": a}, Condition: {StringEqual: {"jwt:a": b}}}`): both,
-		role(`{policy: [p], principal: {"jwt:sub": null}}`):                                      ours,
+		role(`{policy: [p], principal: {"jwt:sub": null}}`):                                      both,
 		// What the folder takes for text the API server does not, where there is
 		// only text to be expected.
 		role(`{policy: [7], principal: {"jwt:sub": a}}`): theirs,
