@@ -113,6 +113,16 @@ func (c Claims) caller(names []string) *Caller {
 	return &Caller{Claims: values}
 }
 
+// size is how many bytes c's values have; nil has none.
+func (c *Caller) size() (n int) {
+	if c != nil {
+		for _, v := range c.Claims {
+			n += len(v)
+		}
+	}
+	return n
+}
+
 // date reads a NumericDate (RFC 7519 §2): seconds since 1970, a fraction
 // allowed, from then to the year 9999.
 func date(v any) (time.Time, bool) {

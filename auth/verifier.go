@@ -20,7 +20,9 @@ type Config struct {
 	Keys *jwks.Remote
 	// Namespace and Name are the function's.
 	Namespace, Name string
-	// Claims names those that Caller is to carry; nil = none.
+	// Claims names those that Caller is to carry; nil = none. A token whose
+	// values are longer than 1 KiB together is verified at every call, since
+	// verdicts hold them.
 	Claims []string
 	// Leeway is granted on exp, nbf and iat, at most 60s; 0 = 1s.
 	Leeway time.Duration
@@ -50,6 +52,11 @@ type Verifier struct {
 	// so a flood of them cannot push good ones out.
 	verdicts *otter.Cache[[sha256.Size]byte, verdict]
 }
+
+// maxKept bounds the claims of one verdict, in bytes. Whoever can have their
+// claims chosen could otherwise fill the memory with good tokens: 10,000
+// verdicts of 8 KiB each.
+const maxKept = 1 << 10
 
 // verdict is what was decided on a token whose signature and claims are good.
 // It holds until the token expires or its key is withdrawn.
@@ -132,7 +139,9 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 	} else {
 		d.err = ErrForbidden
 	}
-	v.verdicts.Set(sum, d)
+	if d.caller.size() <= maxKept {
+		v.verdicts.Set(sum, d)
+	}
 	return d.caller, d.err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -254,9 +255,45 @@ func TestVerifyKeepsNoBytes(t *testing.T) {
 	require.ErrorIs(t, verify(t.Context(), v, buffer), ErrNoBearer)
 }
 
-func TestHitDoesNotAllocate(t *testing.T) {
-	v := newVerifier(t, nil)
-	header := []byte("Bearer " + mint("ES256", goodClaims(), nil))
-	require.NoError(t, verify(t.Context(), v, header))
-	require.Zero(t, testing.AllocsPerRun(100, func() { _ = verify(t.Context(), v, header) }))
+// Whoever chooses their claims may not fill the memory with them.
+func TestLongClaimsAreNotKept(t *testing.T) {
+	t.Parallel()
+	v := newVerifier(t, func(c *Config) { c.Claims = []string{"sub", "long"} })
+	for length, want := range map[int]bool{0: true, maxKept - len("fed:alice"): true, maxKept - len("fed:alice") + 1: false, 5000: false} {
+		claims := withClaim("long", strings.Repeat("x", length))
+		claims["other"] = strings.Repeat("x", 200) // not asked for
+		token := mint("ES256", claims, nil)
+		for range 2 {
+			caller, err := v.Verify(t.Context(), []byte("Bearer "+token))
+			require.NoError(t, err)
+			require.Equal(t, []string{"fed:alice", strings.Repeat("x", length)}, caller.Claims)
+		}
+		require.Equal(t, want, cached(v, token), length)
+	}
+}
+
+func TestCheapAnswersDoNotAllocate(t *testing.T) {
+	header := func(token string) [][]byte { return [][]byte{[]byte("Bearer " + token)} }
+	good := mint("ES256", goodClaims(), nil)
+	for name, c := range map[string]struct {
+		values [][]byte
+		status int
+		allocs float64
+	}{
+		"hit":             {header(good), 200, 0},
+		"hit, forbidden":  {header(mint("ES256", withClaim("function", map[string]any{"permissions": []string{"dev:*"}}), nil)), 403, 0},
+		"no header":       {nil, 401, 0},
+		"no bearer":       {[][]byte{[]byte("Basic YTpi")}, 401, 0},
+		"several headers": {slices.Concat(header(good), header(good)), 401, 0},
+		"too long":        {header(strings.Repeat("A", MaxToken+1)), 401, 0},
+		// Not for nothing, but for the same whatever is sent.
+		"no token":            {header("x"), 401, 1},
+		"8 KiB of characters": {header(strings.Repeat("A", MaxToken)), 401, 1},
+		"8 KiB of dots":       {header(strings.Repeat(".", MaxToken)), 401, 1},
+	} {
+		v := newVerifier(t, func(c *Config) { c.Claims = []string{"sub"} })
+		require.Equal(t, c.status, Status(verify(t.Context(), v, c.values...)), name)
+		allocs := testing.AllocsPerRun(100, func() { _ = verify(t.Context(), v, c.values...) })
+		require.LessOrEqual(t, allocs, c.allocs, name)
+	}
 }

@@ -43,8 +43,9 @@ type Gateway struct {
 	// IAMDir holds the IAM objects (iam_dir). When it is not set, iam in DataDir
 	// is used, and made at the first start.
 	IAMDir string
-	// IssuerKeyPath is the signing key (issuer_key_path). When it is not set,
-	// issuer.key in DataDir is used, and made at the first start.
+	// IssuerKeyPath is a file with the signing key, or a folder of such files
+	// (issuer_key_path). When it is not set, keys in DataDir is used, and made at
+	// the first start.
 	IssuerKeyPath string
 	// SecretMountPath holds basic-auth-user and basic-auth-password
 	// (secret_mount_path). When it is not set, secrets in DataDir is used, and
@@ -111,7 +112,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 		e.bad("iam_namespace", c.IAMNamespace, "a DNS label: lower case letters, digits and -")
 	}
 	_, _, given = e.lookup("issuer_key_path")
-	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "issuer.key"), "issuer_key_path")
+	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "keys"), "issuer_key_path")
 	c.GenerateKey = !given
 	_, _, given = e.lookup("secret_mount_path")
 	c.SecretMountPath = e.str(filepath.Join(c.DataDir, "secrets"), "secret_mount_path")

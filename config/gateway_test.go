@@ -20,7 +20,7 @@ func TestParseGatewayDefaults(t *testing.T) {
 		UpstreamTimeout:   time.Minute,
 		DataDir:           ".gatehound",
 		IAMDir:            ".gatehound/iam",
-		IssuerKeyPath:     ".gatehound/issuer.key",
+		IssuerKeyPath:     ".gatehound/keys",
 		SecretMountPath:   ".gatehound/secrets",
 		GenerateIAM:       true,
 		GenerateKey:       true,

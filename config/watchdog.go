@@ -81,8 +81,24 @@ type Watchdog struct {
 	JWTAuth      bool
 	JWTAuthDebug bool // jwt_auth_debug
 	// JWTAuthority is the issuer's base URL or its discovery document's
-	// (jwt_auth_authority, else by jwt_auth_local).
+	// (jwt_auth_authority, else by jwt_auth_local); "" = JWTKeysFile.
 	JWTAuthority string
+	// JWTKeysFile is a key set on disk in the place of an authority, whose name
+	// JWTIssuer then is; with an authority it is the one that discovery must
+	// name, "" = any (jwt_auth_jwks_file, jwt_auth_issuer).
+	JWTKeysFile, JWTIssuer string
+	JWTLeeway              time.Duration // jwt_auth_leeway: on exp, nbf and iat
+	JWTRefresh             time.Duration // jwt_auth_refresh: between two fetches of the keys
+	JWTKeepKeys            time.Duration // jwt_auth_keep_keys: use of keys after the last fetch
+	// JWTHeaders tell the function who calls; nil = it is told nothing, and
+	// X-Auth-* is anybody's (jwt_auth_headers).
+	JWTHeaders []ClaimHeader
+	// JWTHideToken takes Authorization out of requests (jwt_auth_forward_token=false).
+	JWTHideToken bool
+	// JWTSkipPaths need no token: paths, or what is below one that ends in "/*"
+	// (jwt_auth_skip_paths).
+	JWTSkipPaths []string
+	JWTPreflight bool // jwt_auth_cors_preflight: nor do CORS preflights
 	// FunctionName and FunctionNamespace say which function this is
 	// (OPENFAAS_NAME, OPENFAAS_NAMESPACE). The namespace may be empty here:
 	// the watchdog then asks the mounted service account.
@@ -189,13 +205,7 @@ func ParseWatchdog(environ []string) (Watchdog, error) {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
 	}
 
-	c.JWTAuthority = clusterAuthority
-	if e.boolean(false, "jwt_auth_local") {
-		c.JWTAuthority = localAuthority
-	}
-	if u := e.httpURL("jwt_auth_authority"); u != nil {
-		c.JWTAuthority = u.String()
-	}
+	e.jwtAuth(&c)
 	if c.JWTAuth && c.FunctionName == "" {
 		e.bad("OPENFAAS_NAME", "", "the function's name, which jwt_auth=true needs to check permissions")
 	}

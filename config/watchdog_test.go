@@ -27,6 +27,7 @@ func TestParseWatchdogDefaults(t *testing.T) {
 		ContentType:     "application/octet-stream",
 		PrefixLogs:      true, LogBufferSize: 65536,
 		JWTAuthority: "http://gateway.openfaas:8080/.well-known/openid-configuration",
+		JWTLeeway:    time.Second, JWTRefresh: 5 * time.Minute, JWTKeepKeys: 24 * time.Hour,
 	}, c)
 }
 

@@ -34,7 +34,6 @@ import (
 
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
-	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/exchange/issuer"
 )
 
@@ -74,7 +73,7 @@ type Config struct {
 // Exchanger exchanges tokens. It is safe for concurrent use.
 type Exchanger struct {
 	c   Config
-	own *jwks.Remote // the keys of c.Issuer
+	own own // the keys of c.Issuer
 
 	mu      sync.Mutex
 	trust   trust
@@ -104,11 +103,11 @@ func New(c Config) (*Exchanger, error) {
 	if c.Warnf == nil {
 		c.Warnf = c.Logf
 	}
-	own, err := ownKeys(c.Issuer)
-	if err != nil {
-		return nil, err
-	}
-	return &Exchanger{c: c, own: own}, nil
+	e := &Exchanger{c: c}
+	// Before the first request: how long our keys are to be published depends
+	// on the objects.
+	e.current()
+	return e, nil
 }
 
 // Response is a successful answer (RFC 8693, 2.2.1).

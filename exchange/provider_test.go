@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -28,7 +29,8 @@ var now = time.Date(2026, 5, 4, 12, 0, 0, 500e6, time.UTC)
 // provider is an OpenID provider over HTTP that signs with golang-jwt.
 type provider struct {
 	*httptest.Server
-	key     *ecdsa.PrivateKey
+	key     crypto.Signer
+	method  jwt.SigningMethod
 	fetches atomic.Int32
 	// hang makes every answer wait until it is closed; nil = no wait.
 	hang chan struct{}
@@ -38,8 +40,13 @@ func newProvider(t testing.TB, hang chan struct{}) *provider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	p := &provider{key: key, hang: hang}
-	public, err := jwk.FromRaw(&key.PublicKey)
+	return newProviderWith(t, hang, key, jwt.SigningMethodES256)
+}
+
+func newProviderWith(t testing.TB, hang chan struct{}, key crypto.Signer, method jwt.SigningMethod) *provider {
+	t.Helper()
+	p := &provider{key: key, method: method, hang: hang}
+	public, err := jwk.FromRaw(key.Public())
 	require.NoError(t, err)
 	require.NoError(t, public.Set(jwk.KeyIDKey, "idp-1"))
 	set := jwk.NewSet()
@@ -78,7 +85,7 @@ func (p *provider) token(t testing.TB, claims map[string]any) string {
 			delete(all, n)
 		}
 	}
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, all)
+	token := jwt.NewWithClaims(p.method, all)
 	token.Header["kid"] = "idp-1"
 	signed, err := token.SignedString(p.key)
 	require.NoError(t, err)

@@ -90,7 +90,11 @@ func idSubject(set *iam.Set, own, iss string, claims auth.Claims) (subject, erro
 // apiToken takes a token that we issued ourselves.
 func (e *Exchanger) apiToken(ctx context.Context, t trust, token []byte) (subject, error) {
 	own := e.c.Issuer.URL()
-	claims, err := e.verify(ctx, e.own, token, own, []string{own})
+	keys, err := e.own.current(e.c.Issuer)
+	if err != nil {
+		return subject{}, err
+	}
+	claims, err := e.verify(ctx, keys, token, own, []string{own})
 	if err != nil {
 		return subject{}, err
 	}

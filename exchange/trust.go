@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gatehound/gatehound/auth/iam"
@@ -25,13 +26,28 @@ type remote struct {
 	stop      context.CancelFunc // of the background fetches; nil = there are none
 }
 
-// ownKeys returns the keys that verify what i signs.
-func ownKeys(i *issuer.Issuer) (*jwks.Remote, error) {
-	keys, _, err := jwks.Parse(i.JWKS())
+// own is the key set of our own issuer, as it was last published.
+type own struct {
+	mu       sync.Mutex
+	document string
+	keys     *jwks.Remote
+}
+
+// current returns the keys that verify what i signs: those that it publishes at
+// this moment, so that a key that is withdrawn is so here first.
+func (o *own) current(i *issuer.Issuer) (*jwks.Remote, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	document := i.JWKS()
+	if o.keys != nil && string(document) == o.document {
+		return o.keys, nil
+	}
+	keys, _, err := jwks.Parse(document)
 	if err != nil {
 		return nil, fmt.Errorf("exchange: our own keys: %w", err)
 	}
-	return jwks.NewStatic(i.URL(), keys), nil
+	o.document, o.keys = string(document), jwks.NewStatic(i.URL(), keys)
+	return o.keys, nil
 }
 
 // Run keeps the keys of all trusted issuers fresh until ctx ends. Without it
@@ -74,6 +90,7 @@ func (e *Exchanger) current() trust {
 	}
 	next := trust{set: set, keys: make(map[string]*remote)}
 	for _, i := range set.Issuers() {
+		e.c.Issuer.Outlive(i.Spec.Expiry())
 		iss := i.Spec.Iss
 		authority := cmp.Or(i.Spec.IssInternal, iss)
 		if r := e.trust.keys[iss]; r != nil && r.authority == authority {
@@ -81,7 +98,7 @@ func (e *Exchanger) current() trust {
 			continue
 		}
 		if iss == e.c.Issuer.URL() {
-			continue // see ownKeys
+			continue // see own
 		}
 		keys, err := jwks.NewRemote(jwks.Config{Authority: authority, Issuer: iss, Client: e.c.Client, Logf: e.c.Logf, Warnf: e.c.Warnf})
 		if err != nil {

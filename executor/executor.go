@@ -80,6 +80,9 @@ type Call struct {
 	// Traceparent replaces the request's header of that name where it becomes
 	// an environment variable; "" = the request's own.
 	Traceparent string
+	// DropTrailers keeps the request's trailers from the function, as they
+	// would be a second way to set headers that the caller vouches for.
+	DropTrailers bool
 }
 
 func (c Config) killDelay(fallback time.Duration) time.Duration {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // FastHandler calls a fasthttp handler in this process, on the server's own
@@ -45,7 +48,15 @@ func (h *FastHandler) Ready() bool { return true }
 // long the function is busy. A client that has pipelined its requests has to wait
 // for that too, since the answers before are not out: it would take this one for
 // theirs. Then, or when the handler has panicked, the error says so.
+//
+// To drop trailers it reads the chunks first, since fasthttp puts trailers among
+// the headers: up to reverseproxy.MaxBuffered.
 func (h *FastHandler) Invoke(ctx *fasthttp.RequestCtx, call Call) (err error) {
+	if call.DropTrailers && ctx.Request.IsBodyStream() && ctx.Request.Header.ContentLength() < 0 {
+		if err := dropTrailers(ctx); err != nil {
+			return err
+		}
+	}
 	var answered atomic.Bool // by us or by the timer
 	timedOut := make(chan struct{})
 	client, is := ctx.Conn().(interface{ Pipelined() bool })
@@ -83,6 +94,26 @@ func (h *FastHandler) Invoke(ctx *fasthttp.RequestCtx, call Call) (err error) {
 		return ErrTimeout
 	}
 	return err
+}
+
+// dropTrailers reads a chunked body and forgets what came behind it.
+func dropTrailers(ctx *fasthttp.RequestCtx) error {
+	var before fasthttp.RequestHeader
+	ctx.Request.Header.CopyTo(&before)
+	stream := ctx.RequestBodyStream()
+	body, err := io.ReadAll(io.LimitReader(stream, reverseproxy.MaxBuffered+1))
+	if len(body) > reverseproxy.MaxBuffered {
+		return fmt.Errorf("%w: more than %d bytes", reverseproxy.ErrBodyTooLarge, reverseproxy.MaxBuffered)
+	}
+	if err == nil {
+		err = reverseproxy.EndOfChunks(ctx.Conn(), stream)
+	}
+	if err != nil {
+		return reverseproxy.BodyFailure(ctx.Conn(), err)
+	}
+	ctx.Request.SetBodyRaw(body)
+	before.CopyTo(&ctx.Request.Header)
+	return nil
 }
 
 // answerTimeout answers in the place of a handler that still runs.

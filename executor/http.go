@@ -145,6 +145,8 @@ func (h *HTTP) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 		Timeout:     call.Timeout,
 		IdleTimeout: cmp.Or(h.config.StreamIdle, call.Timeout),
 		BufferBody:  h.config.BufferBody,
+
+		DropTrailers: call.DropTrailers,
 	}
 	if len(h.prefix) > 0 || !bytes.Equal(call.Target, ctx.Request.Header.RequestURI()) {
 		o.Target = append(bytes.Clone(h.prefix), call.Target...)

@@ -88,7 +88,7 @@ func (h *Handler) Ready() bool { return true }
 // begun to, or its client leaves, the request's context ends and an error is
 // returned, which leaves the response untouched, see [Status].
 func (h *Handler) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
-	o := reverseproxy.Options{Timeout: call.Timeout, IdleTimeout: call.Timeout, BufferBody: h.config.BufferBody}
+	o := reverseproxy.Options{Timeout: call.Timeout, IdleTimeout: call.Timeout, BufferBody: h.config.BufferBody, DropTrailers: call.DropTrailers}
 	if !bytes.Equal(call.Target, ctx.Request.Header.RequestURI()) {
 		o.Target = call.Target
 	}

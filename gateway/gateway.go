@@ -29,7 +29,7 @@ import (
 // comment says otherwise.
 type Config struct {
 	Provider provider.Provider
-	// Issuer signs our tokens; its documents are served.
+	// Issuer signs our tokens; its documents are served as they are at the time.
 	Issuer *issuer.Issuer
 	// Exchange answers POST /oauth/token.
 	Exchange *exchange.Exchanger

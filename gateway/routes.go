@@ -42,8 +42,8 @@ func (r route) match(path string) (parameter string, ok bool) {
 func (g *Gateway) table() []route {
 	routes := []route{
 		{http.MethodGet, "/healthz", g.health},
-		{http.MethodGet, issuer.DiscoveryPath, document(g.config.Issuer.Discovery(tokenPath))},
-		{http.MethodGet, issuer.KeysPath, document(g.config.Issuer.JWKS())},
+		{http.MethodGet, issuer.DiscoveryPath, document(func() []byte { return g.config.Issuer.Discovery(tokenPath) })},
+		{http.MethodGet, issuer.KeysPath, document(g.config.Issuer.JWKS)},
 		{http.MethodPost, tokenPath, g.exchangeToken},
 
 		{http.MethodGet, "/system/info", g.info},
@@ -51,7 +51,7 @@ func (g *Gateway) table() []route {
 		{http.MethodGet, "/system/function/{}", g.describeFunction},
 	}
 	for path, body := range g.config.Documents {
-		routes = append(routes, route{http.MethodGet, path, document(body)})
+		routes = append(routes, route{http.MethodGet, path, document(func() []byte { return body })})
 	}
 	return routes
 }
@@ -62,12 +62,13 @@ func (g *Gateway) health(ctx *fasthttp.RequestCtx, _ string) {
 	plain(ctx, http.StatusOK, "OK")
 }
 
-// document serves a JSON document that does not change.
-func document(body []byte) func(*fasthttp.RequestCtx, string) {
+// document serves a JSON document as it is at the moment. How long caches may
+// keep it adds to what a new key has to be published before it signs.
+func document(body func() []byte) func(*fasthttp.RequestCtx, string) {
 	return func(ctx *fasthttp.RequestCtx, _ string) {
 		ctx.Response.Header.SetContentType("application/json")
 		ctx.Response.Header.Set("Cache-Control", "public, max-age=60")
-		ctx.Response.SetBody(body)
+		ctx.Response.SetBody(body())
 	}
 }
 

@@ -22,6 +22,8 @@ var allowed = map[string][]string{
 	"auth/iam/store":         {"auth/iam"},
 	"auth/jwks":              nil,
 	"auth":                   {"auth/jwks", "auth/iam"},
+	"auth/authhttp":          {"auth"},
+	"auth/authfast":          {"auth"},
 	"auth/webhook":           nil,
 	"watchdog":               {"auth", "auth/jwks", "auth/webhook", "executor", "executor/reverseproxy", "config"},
 	"watchdog/cmd/fwatchdog": {"watchdog"},
@@ -39,7 +41,9 @@ var allowed = map[string][]string{
 	"gateway/quickstart":        nil,
 	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
-	"benchmarks/soak": nil, // net/http on purpose: it must not share a mistake with what it tests
+	"benchmarks/issuer": nil,
+	"benchmarks/auth":   {"benchmarks/issuer", "watchdog"},
+	"benchmarks/soak":   {"benchmarks/issuer"}, // net/http on purpose: it must not share a mistake with what it tests
 
 	"test": nil,
 }
@@ -48,6 +52,7 @@ var allowed = map[string][]string{
 var forbidden = map[string][]string{
 	"auth":                   {"github.com/valyala/fasthttp"},
 	"auth/iam/store":         {"k8s.io/"},
+	"auth/authhttp":          {"github.com/valyala/fasthttp"},
 	"exchange":               {"github.com/valyala/fasthttp"},
 	"watchdog/cmd/fwatchdog": {"github.com/spf13/cobra", "sigs.k8s.io/", "k8s.io/", "go.yaml.in/yaml/v3", "github.com/nats-io/", "github.com/fsnotify/", module + "gateway", module + "exchange", module + "auth/login"},
 	// The policy language is pure: no files, no network.

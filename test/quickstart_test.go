@@ -55,7 +55,7 @@ func TestStateAndStop(t *testing.T) {
 		require.NoError(t, err)
 		return string(data)
 	}
-	names := []string{"issuer.key", "dev-idp.key", "secrets/basic-auth-user", "secrets/basic-auth-password", "iam/sample.yaml"}
+	names := []string{"keys/first.pem", "dev-idp.key", "secrets/basic-auth-user", "secrets/basic-auth-password", "iam/sample.yaml"}
 	before := make(map[string]string)
 	for _, name := range names {
 		before[name] = state(name)

@@ -178,3 +178,21 @@ func TestNamespaceOfTheServiceAccount(t *testing.T) {
 	_, err = New(c)
 	require.NoError(t, err)
 }
+
+// A header that cannot be read may hold a token all the same.
+func TestUnreadableHeadersAreNotLogged(t *testing.T) {
+	t.Parallel()
+	p := start(t, "fprocess=cat")
+	for _, header := range []string{
+		"Authorization Bearer geheim", "Authorization\x00: Bearer geheim", "Authorization: Bearer geheim\x00", "Authorizatiön: Bearer geheim",
+		"A: b\r\n Bearer geheim\x00", "Bearer geheim : x", "Transfer-Encoding: geheim", "Content-Length: geheim", ": geheim",
+	} {
+		got := p.raw("GET / HTTP/1.1\r\nHost: x\r\n" + header + "\r\n\r\n")
+		require.Contains(t, got, "HTTP/1.1 400 ", header)
+		require.NotContains(t, got, "geheim", header)
+	}
+	p.raw("GET /\x00geheim HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	p.halfClosed("geheim")
+	p.logged(`malformed mime header: missing colon: \[hidden\]`)
+	require.NotContains(t, p.stderr.String(), "geheim")
+}

@@ -11,6 +11,16 @@ import (
 	"time"
 )
 
+// printHeaders answers with everything of a request that has a name.
+func printHeaders(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	fmt.Fprintf(w, "%s %s\n", r.Method, r.RequestURI)
+	r.Header.Write(w)
+	fmt.Fprintln(w, "trailers:")
+	r.Trailer.Write(w)
+	fmt.Fprintf(w, "body: %s %v\n", body, err)
+}
+
 // testFunction is the function of the http mode tests: a server at address,
 // which is "delay,network,address".
 func testFunction(address string) {
@@ -71,6 +81,8 @@ func testFunction(address string) {
 		r.Header.Write(w)
 		io.Copy(w, r.Body)
 	})
+	mux.HandleFunc("/headers/trailers", printHeaders)
+	mux.HandleFunc("/secret.txt", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "SECRET") })
 	mux.HandleFunc("/env", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, os.Getenv(r.URL.RawQuery)) })
 	mux.HandleFunc("/pid", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {

@@ -47,7 +47,11 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if (admitted || w.admit(ctx, r)) && (r.signature == nil || w.admitBody(ctx, r)) {
+		if err := w.identity.rewrite(&ctx.Request.Header, r.caller); err != nil {
+			panic(err) // what was parsed once is good to be parsed again
+		}
 		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
+		call.DropTrailers = len(w.identity.headers) > 0
 		call.Traceparent = r.startSpan(ctx)
 		r.outcome = w.invoke(ctx, call)
 	}
@@ -90,14 +94,17 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	if w.webhooks != nil && (w.verifier == nil || w.webhooks.signed(ctx)) {
 		return w.admitHeader(ctx, r)
 	}
-	if w.verifier != nil {
-		_, err := w.verifier.Verify(w.life, h.authorization...)
+	if w.verifier != nil && w.public(ctx) {
+		w.metrics.auth.WithLabelValues("skipped").Inc()
+	} else if w.verifier != nil {
+		caller, err := w.verifier.Verify(w.life, h.authorization...)
 		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
 		if err != nil {
 			r.outcome = refused
 			w.refuse(ctx, err)
 			return false
 		}
+		r.caller = caller
 	}
 	return w.takeSlot(ctx, r)
 }

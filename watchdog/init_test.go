@@ -101,3 +101,16 @@ func TestInitExitStatus(t *testing.T) {
 	require.NoError(t, syscall.Kill(outer, syscall.SIGINT))
 	require.Equal(t, 1, p.exit())
 }
+
+// A container's SIGHUP goes to process 1.
+func TestInitPassesHangup(t *testing.T) {
+	t.Parallel()
+	f := newKeyFile(t)
+	f.publish("stolen", "good")
+	p := asInit(t, f.env("fprocess=cat")...)
+	p.awaitServing()
+	testHangup(t, f, p, func(p *program) int {
+		outer, _ := p.inits()
+		return outer
+	})
+}

@@ -50,6 +50,7 @@ func inprocHandler() http.Handler {
 		fmt.Fprintf(w, "%s %s %s %s remote=%s\n", r.Method, r.RequestURI, r.Host, r.Header.Get("x-test"), r.RemoteAddr)
 		r.Header.Write(w)
 	})
+	mux.HandleFunc("/headers", printHeaders)
 	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) {
 		fmt.Fprintln(os.Stderr, "panicking")
 		panic("out of\ncheese")
@@ -126,6 +127,16 @@ func inprocFastHandler(ctx *fasthttp.RequestCtx) {
 		ctx.SetBody(ctx.PostBody())
 	case "/request":
 		fmt.Fprintf(ctx, "%s %s %s", ctx.Method(), ctx.RequestURI(), ctx.Request.Header.Peek("X-Test"))
+	case "/headers":
+		body := ctx.PostBody()
+		fmt.Fprintf(ctx, "%s %s\n", ctx.Method(), ctx.RequestURI())
+		for name, value := range ctx.Request.Header.All() {
+			fmt.Fprintf(ctx, "%s: %s\n", name, value)
+		}
+		for name, value := range ctx.Request.Header.AllInOrder() {
+			fmt.Fprintf(ctx, "in order: %s: %s\n", name, value)
+		}
+		fmt.Fprintf(ctx, "trailers: %s\nbody: %s\n", ctx.Request.Header.TrailerHeader(), body)
 	case "/ready":
 		fmt.Fprintf(ctx, "ready?%s", ctx.QueryArgs())
 	case "/overdue":

@@ -17,7 +17,8 @@ import (
 
 // Main is the whole fwatchdog program: it takes the arguments after the
 // program's name and the environment, runs until SIGTERM or SIGINT, and returns
-// the exit status. A second signal ends it at once.
+// the exit status. A second signal ends it at once. SIGHUP is for the watchdog
+// alone, see [Watchdog.Reload]; the function does not hear it.
 func Main(args, environ []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("fwatchdog", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -59,7 +60,7 @@ func Main(args, environ []string, stdout, stderr io.Writer) int {
 // Serve is the main of a function in Go: it serves handler as fwatchdog would,
 // with the same environment variables, but for fprocess, which nobody needs.
 // It returns after SIGTERM or SIGINT, when everything has drained; a second
-// signal ends it at once. The error says what was wrong.
+// signal ends it at once, and SIGHUP reloads keys. The error says what was wrong.
 func Serve(handler http.Handler) error {
 	return serve(Config{Handler: handler})
 }
@@ -80,12 +81,25 @@ func serve(c Config) (err error) {
 
 // run runs the watchdog until a signal comes.
 func run(c Config) error {
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP) // which never comes on Windows
+	defer signal.Stop(reload)
 	w, err := New(c)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-reload:
+				w.Reload()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)

@@ -60,7 +60,7 @@ func (m *metrics) watch(w *Watchdog) {
 	build.WithLabelValues(config.Version()).Set(1)
 	m.registry.MustRegister(build)
 	if w.keys != nil {
-		for _, result := range []string{"ok", "no_bearer", "invalid", "forbidden", "unavailable"} {
+		for _, result := range []string{"ok", "no_bearer", "invalid", "forbidden", "unavailable", "skipped"} {
 			m.auth.WithLabelValues(result)
 		}
 	}

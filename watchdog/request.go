@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/webhook"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
@@ -24,8 +25,9 @@ type request struct {
 	slot     bool // took one of max_inflight
 	freeOnce sync.Once
 	doneOnce sync.Once
-	span     *span // nil = not traced
-	stream   bool  // the response goes on after the handler
+	span     *span        // nil = not traced
+	caller   *auth.Caller // nil = nobody in particular
+	stream   bool         // the response goes on after the handler
 
 	method, target, callID, timeout string
 	probe                           bool

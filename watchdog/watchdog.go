@@ -74,9 +74,10 @@ type Watchdog struct {
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
 	verifier *auth.Verifier // nil without jwt_auth
-	webhooks *webhooks      // nil without hmac_auth
-	limit    *limit         // nil without max_inflight
-	tracer   *tracer        // nil without an OTLP endpoint
+	identity identity
+	webhooks *webhooks // nil without hmac_auth
+	limit    *limit    // nil without max_inflight
+	tracer   *tracer   // nil without an OTLP endpoint
 	metrics  *metrics
 	activity activity
 
@@ -151,6 +152,7 @@ func New(c Config) (*Watchdog, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.identity = identity{headers: s.JWTHeaders, hideToken: s.JWTHideToken}
 	if s.JWTAuth {
 		if err = w.protect(c); err != nil {
 			return nil, err
@@ -184,10 +186,29 @@ func (w *Watchdog) protect(c Config) (err error) {
 	if w.settings.FunctionName == "" {
 		return errors.New("jwt_auth needs the function's name: OPENFAAS_NAME is not set")
 	}
-	if w.keys, err = jwks.NewRemote(jwks.Config{Authority: w.settings.JWTAuthority, Logf: w.log.Printf}); err != nil {
+	s := w.settings
+	w.keys, err = jwks.NewRemote(jwks.Config{
+		Authority: s.JWTAuthority,
+		File:      s.JWTKeysFile,
+		Issuer:    s.JWTIssuer,
+		Refresh:   s.JWTRefresh,
+		Keep:      s.JWTKeepKeys,
+		Logf:      w.log.Printf,
+	})
+	if err != nil {
 		return fmt.Errorf("jwt_auth: %w", err)
 	}
-	w.verifier, err = auth.NewVerifier(auth.Config{Keys: w.keys, Namespace: namespace, Name: w.settings.FunctionName})
+	claims := make([]string, len(s.JWTHeaders))
+	for i, h := range s.JWTHeaders {
+		claims[i] = h.Claim
+	}
+	w.verifier, err = auth.NewVerifier(auth.Config{
+		Keys:      w.keys,
+		Namespace: namespace,
+		Name:      s.FunctionName,
+		Claims:    claims,
+		Leeway:    max(s.JWTLeeway, 1), // 0 would be the default
+	})
 	if err != nil {
 		return fmt.Errorf("jwt_auth: %w", err)
 	}
@@ -281,6 +302,26 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	listener.Wait(cutOff) // until those requests are logged
 	w.tracer.stop(w.closed)
 	return errors.Join(err, functionErr)
+}
+
+// Reload fetches the issuer's keys and reads the secrets of webhooks now: what
+// has been withdrawn is refused from then on. It waits for the outcome, which it
+// logs.
+func (w *Watchdog) Reload() {
+	if w.webhooks != nil {
+		if err := w.webhooks.reload(); err != nil {
+			w.log.Printf("Reload failed, the secrets of hmac_auth stay as they were: %s", err)
+		} else {
+			w.log.Print("Reloaded the secrets of hmac_auth")
+		}
+	}
+	if w.keys != nil {
+		if err := w.keys.Refetch(context.Background()); err != nil {
+			w.log.Printf("Reload failed, the keys stay as they were: %s", err)
+		} else {
+			w.log.Printf("Reloaded the keys of issuer %s", w.keys.Issuer())
+		}
+	}
 }
 
 // Close ends Run at once: requests are cut off and the function is killed. It

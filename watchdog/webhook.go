@@ -100,7 +100,7 @@ func (h *webhooks) run(ctx context.Context) {
 
 // reload reads the secrets again. What is wrong with them is logged once, and
 // those before stay.
-func (h *webhooks) reload() {
+func (h *webhooks) reload() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	secrets, err := readSecrets(h.file)
@@ -116,6 +116,7 @@ func (h *webhooks) reload() {
 	default:
 		h.problem = ""
 	}
+	return err
 }
 
 // signed reports whether the signature decides on a request: it has one.
@@ -151,24 +152,29 @@ func (w *Watchdog) admitHeader(ctx *fasthttp.RequestCtx, r *request) bool {
 // request's slot, or answers and returns false. From then on the body is those
 // bytes, whoever reads it.
 func (w *Watchdog) admitBody(ctx *fasthttp.RequestCtx, r *request) bool {
-	held := 0
-	defer func() { w.webhooks.unverified.give(held) }()
-	body, err := reverseproxy.ReadBody(ctx, w.webhooks.maxBody, func(n int) error {
-		if !w.webhooks.unverified.take(n - held) {
-			return errNoRoom
-		}
-		held = n
-		return nil
-	})
-	if err == nil {
-		err = r.signature.Verify(body)
-	}
-	if err != nil {
+	if err := w.webhooks.verify(ctx, r.signature); err != nil {
 		w.refuseSigned(ctx, r, err)
 		return false
 	}
 	w.metrics.auth.WithLabelValues("ok").Inc()
 	return w.takeSlot(ctx, r)
+}
+
+// verify reads the body and checks that it is what was signed.
+func (h *webhooks) verify(ctx *fasthttp.RequestCtx, s *webhook.Signature) error {
+	held := 0
+	defer func() { h.unverified.give(held) }()
+	body, err := reverseproxy.ReadBody(ctx, h.maxBody, func(n int) error {
+		if !h.unverified.take(n - held) {
+			return errNoRoom
+		}
+		held = n
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.Verify(body)
 }
 
 // errNoRoom: too many bodies are on their way that nobody has verified.

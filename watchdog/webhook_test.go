@@ -2,7 +2,6 @@ package watchdog
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -262,6 +261,47 @@ func TestWebhookBesideTokens(t *testing.T) {
 	}
 }
 
+// TestWebhookBesideClaims: a signature vouches for nobody, so the function sees no
+// X-Auth-*, whoever has sent it, and no token; and the body is whole for all that.
+func TestWebhookBesideClaims(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t)
+	for _, env := range [][]string{httpEnv(t, 0), {"mode=streaming", script("env; cat")}} {
+		p := start(t, hookEnv(t, append(env, "jwt_auth=true", "jwt_auth_authority="+i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev",
+			"jwt_auth_headers=sub", "jwt_auth_forward_token=false", "jwt_auth_skip_paths=/open,/headers")...)...)
+		p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "keys")
+		head := "POST /headers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer geheim\r\nX-Auth-Subject: mallory\r\nx_auth_subject: mallory\r\n"
+		const body = "the whole body"
+		for _, framed := range []string{
+			"Content-Length: 14\r\n" + signature(body) + "\r\n\r\n" + body,
+			"Transfer-Encoding: chunked\r\n" + signature(body) + "\r\n\r\n" + chunked(body),
+		} {
+			got := p.raw(head + framed)
+			require.Contains(t, got, "200 OK")
+			require.Contains(t, got, body)
+			require.NotContains(t, got, "mallory")
+			require.NotContains(t, got, "geheim")
+		}
+		// A path that needs no token is no way around a signature that is wrong.
+		require.Equal(t, 401, p.do("POST", "/open", "x", signature("y")).status)
+		require.Equal(t, 200, p.do("POST", "/open", "x").status)
+	}
+}
+
+// TestHangupReloadsSecrets: one that has been taken out opens nothing any more.
+func TestHangupReloadsSecrets(t *testing.T) {
+	t.Parallel()
+	env := hookEnv(t, "fprocess=cat")
+	file := strings.TrimPrefix(env[1], "hmac_auth_secret_file=")
+	p := start(t, env...)
+	require.Equal(t, 200, p.do("POST", "/", "x", signature("x")).status)
+	require.NoError(t, os.WriteFile(file, []byte("a new secret"), 0o600))
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	p.logged("Reloaded the secrets of hmac_auth")
+	require.Equal(t, 401, p.do("POST", "/", "x", signature("x")).status)
+	require.NotContains(t, p.stderr.String(), "a new secret")
+}
+
 // TestWebhookPaths: nothing but the two health checks is free.
 func TestWebhookPaths(t *testing.T) {
 	t.Parallel()
@@ -450,7 +490,8 @@ func TestWebhookRotation(t *testing.T) {
 	write := func(content string) { require.NoError(t, os.WriteFile(file, []byte(content), 0o600)) }
 	write(hookSecret)
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log output
+		seen := 0
 		h, err := newWebhooks(config.Watchdog{HMACAuth: "github", HMACSecretFile: file},
 			func(format string, args ...any) { fmt.Fprintf(&log, format+"\n", args...) })
 		require.NoError(t, err)
@@ -465,8 +506,8 @@ func TestWebhookRotation(t *testing.T) {
 			s, err := h.verifier.Read(http.Header{name: {value}}.Values)
 			require.NoError(t, err)
 			require.Equal(t, want, errors.Unwrap(s.Verify([]byte("x"))))
-			require.Equal(t, logged, log.String())
-			log.Reset()
+			require.Equal(t, logged, log.String()[seen:])
+			seen = log.Len()
 		}
 		refused := errors.Unwrap(func() error {
 			s, err := h.verifier.Read(http.Header{"X-Hub-Signature-256": {"sha256=" + strings.Repeat("0", 64)}}.Values)

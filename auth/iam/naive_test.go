@@ -124,7 +124,10 @@ func (naive) matchesOne(operator string, values []string, claim any) bool {
 		return false
 	}
 	lower := func(s string) string {
-		return regexp.MustCompile("[A-Z]").ReplaceAllStringFunc(s, strings.ToLower)
+		for c := 'A'; c <= 'Z'; c++ {
+			s = strings.ReplaceAll(s, string(c), string(c-'A'+'a'))
+		}
+		return s
 	}
 	for _, want := range values {
 		switch strings.TrimPrefix(operator, "ForAnyValue:") {

@@ -115,7 +115,7 @@ func decision(s *Set, claims map[string]any) map[string][]string {
 func forRandom(t *testing.T, property func(r random, o Objects, claims map[string]any, before map[string][]string)) {
 	t.Parallel()
 	granting := 0
-	const rounds = 800
+	const rounds = 400
 	for seed := range uint64(rounds) {
 		r := random{rand.New(rand.NewPCG(seed, 1))}
 		o, claims := r.objects(), r.claims()

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/issuer"
 )
 
 // large is the size of a large body.
@@ -47,7 +49,7 @@ type target struct {
 var servingOn = regexp.MustCompile(`Serving mode \w+ on (\S+),`)
 
 // launch starts fwatchdog and waits until it is ready.
-func launch(program, dir string, i *issuer, env []string) (*target, error) {
+func launch(program, dir string, i *issuer.Issuer, env []string) (*target, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -56,14 +58,14 @@ func launch(program, dir string, i *issuer, env []string) (*target, error) {
 		return nil, err
 	}
 	t := &target{log: log, calls: make(map[string]int), zombies: make(map[int]int)}
-	if t.token, err = i.token(); err != nil {
+	if t.token, err = i.Token(); err != nil {
 		return nil, err
 	}
 	t.cmd = exec.Command(program)
 	t.cmd.Dir = dir
 	t.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "listen=127.0.0.1:0", "metrics_port=0", "healthcheck_interval=0",
-		"jwt_auth=true", "jwt_auth_authority=" + i.url, "OPENFAAS_NAME=soak", "OPENFAAS_NAMESPACE=soak",
+		"jwt_auth=true", "jwt_auth_authority=" + i.URL, "OPENFAAS_NAME=soak", "OPENFAAS_NAMESPACE=soak",
 	}, env...)
 	t.cmd.Stdout, t.cmd.Stderr = log, log
 	if err := t.cmd.Start(); err != nil {

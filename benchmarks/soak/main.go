@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/issuer"
 )
 
 func main() {
@@ -50,11 +52,11 @@ func soak(duration time.Duration, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	issuer, err := newIssuer()
+	gateway, err := issuer.New()
 	if err != nil {
 		return err
 	}
-	defer issuer.Close()
+	defer gateway.Close()
 
 	self, err := os.Executable()
 	if err != nil {
@@ -67,7 +69,7 @@ func soak(duration time.Duration, out *os.File) error {
 	}
 	targets := make(map[string]*target)
 	for name, env := range modes {
-		t, err := launch(program, filepath.Join(dir, name), issuer, env)
+		t, err := launch(program, filepath.Join(dir, name), gateway, env)
 		if err != nil {
 			return fmt.Errorf("%s mode: %w", name, err)
 		}

@@ -1,19 +1,29 @@
-// Package issuer is the signing side of an OpenID provider: an ES256 key in a
-// file, compact JWS (RFC 7515) made with it, and the JWKS and discovery
-// documents by which others verify them. It does not decide what a token says
-// nor who gets one, and it serves nothing: its callers do.
+// Package issuer is the signing side of an OpenID provider: keys in files,
+// compact JWS (RFC 7515) made with them, and the JWKS and discovery documents by
+// which others verify them. It does not decide what a token says nor who gets
+// one, and it serves nothing: its callers do.
+//
+// Keys in a folder are replaced without losing a token. The name of a key's file
+// says from when on it signs, so that all gateways which share the folder agree:
+//
+//	first.pem               signs, as a name of any other form has always done
+//	20261122T003604Z.pem    signs from then on (UTC), in the place of the one before
+//
+// A key is published as soon as its file is there, and until its successor has
+// signed for as long as a token may live. A file that is deleted earlier is a
+// key withdrawn as compromised: it is no longer published at once.
 package issuer
 
 import (
-	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // Where the documents are, below the issuer's URL.
@@ -24,63 +34,89 @@ const (
 
 // Issuer signs tokens in the name of one URL. It is safe for concurrent use.
 type Issuer struct {
-	url    string
-	key    *Key
-	header string // encoded, with the dot that follows it
+	url       string
+	now       func() time.Time
+	keys      atomic.Pointer[schedule]
+	tokenLife atomic.Int64 // the longest, in ns
+	follow    *follower    // nil = the keys never change
 }
 
 // New returns an issuer that signs with key. issuerURL is its `iss`: an http
 // or https URL without user, query or fragment (OpenID Connect Discovery 1.0,
 // section 3, but http is allowed for use inside a cluster or on loopback).
 func New(issuerURL string, key *Key) (*Issuer, error) {
+	if key == nil {
+		return nil, errors.New("issuer: a signing key is missing")
+	}
+	return newIssuer(issuerURL, schedule{{key: key}}, time.Now)
+}
+
+func newIssuer(issuerURL string, keys schedule, now func() time.Time) (*Issuer, error) {
 	u, err := url.Parse(issuerURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
 		u.User != nil || strings.ContainsAny(issuerURL, "?#") {
 		return nil, fmt.Errorf("issuer %q: want an http or https URL without user, query and fragment", issuerURL)
 	}
-	if key == nil {
-		return nil, errors.New("issuer: a signing key is missing")
-	}
-	header := fmt.Sprintf(`{"alg":"ES256","kid":"%s","typ":"JWT"}`, key.id)
-	return &Issuer{
-		url:    issuerURL,
-		key:    key,
-		header: base64.RawURLEncoding.EncodeToString([]byte(header)) + ".",
-	}, nil
+	i := &Issuer{url: issuerURL, now: now}
+	i.keys.Store(&keys)
+	i.Outlive(MinTokenLife)
+	return i, nil
 }
 
 // URL returns the issuer's name, to be used as `iss`.
 func (i *Issuer) URL() string { return i.url }
 
-// Sign returns claims as a compact JWS. It adds no claim of its own, and a
-// claim's name is data: whatever it is, it becomes a top-level member of that
-// very name. The error says that a value is not JSON.
+// Outlive has every key stay published until a token that lives that long and
+// was the last it signed has ended. A shorter life than one given before changes
+// nothing: such tokens may have been signed. It is 24h at the least.
+func (i *Issuer) Outlive(tokenLife time.Duration) {
+	for {
+		old := i.tokenLife.Load()
+		if int64(tokenLife) <= old || i.tokenLife.CompareAndSwap(old, int64(tokenLife)) {
+			return
+		}
+	}
+}
+
+// Sign returns claims as a compact JWS, signed by the key whose time it is. It
+// adds no claim of its own, and a claim's name is data: whatever it is, it
+// becomes a top-level member of that very name. The error says that a value is
+// not JSON, or that no key is left.
 func (i *Issuer) Sign(claims map[string]any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("claims cannot be encoded: %w", err)
 	}
+	keys := *i.keys.Load()
+	n := keys.signing(i.now())
+	if n < 0 {
+		return "", errors.New("signing failed: all signing keys have been deleted")
+	}
+	key := keys[n].key
 	encoding := base64.RawURLEncoding
-	token := make([]byte, 0, len(i.header)+encoding.EncodedLen(len(payload))+1+encoding.EncodedLen(64))
-	token = append(token, i.header...)
+	token := make([]byte, 0, len(key.header)+encoding.EncodedLen(len(payload))+1+encoding.EncodedLen(96))
+	token = append(token, key.header...)
 	token = encoding.AppendEncode(token, payload)
-
-	digest := sha256.Sum256(token)
-	r, s, err := ecdsa.Sign(rand.Reader, i.key.private, digest[:])
+	signature, err := key.sign(token)
 	if err != nil {
 		return "", fmt.Errorf("signing failed: %w", err)
 	}
-	var signature [64]byte // r and s at full length (RFC 7518, 3.4)
-	r.FillBytes(signature[:32])
-	s.FillBytes(signature[32:])
 	token = append(token, '.')
-	return string(encoding.AppendEncode(token, signature[:])), nil
+	return string(encoding.AppendEncode(token, signature)), nil
 }
 
-// JWKS returns the public keys that verify what Sign makes (RFC 7517).
+// JWKS returns the public keys that verify what Sign made and makes, and soon
+// will (RFC 7517).
 func (i *Issuer) JWKS() []byte {
-	return fmt.Appendf(nil, `{"keys":[{"kty":"EC","crv":"P-256","x":"%s","y":"%s","kid":"%s","use":"sig","alg":"ES256"}]}`,
-		i.key.x, i.key.y, i.key.id)
+	var keys []string
+	for _, k := range i.published() {
+		keys = append(keys, k.jwk)
+	}
+	return fmt.Appendf(nil, `{"keys":[%s]}`, strings.Join(keys, ","))
+}
+
+func (i *Issuer) published() []*Key {
+	return i.keys.Load().published(i.now(), time.Duration(i.tokenLife.Load()))
 }
 
 // discovery is OpenID provider metadata, as far as a provider without a login
@@ -109,8 +145,13 @@ func (i *Issuer) Discovery(tokenPath string) []byte {
 		GrantTypes:    []string{}, // absent would mean code and implicit
 		ResponseTypes: []string{"id_token"},
 		SubjectTypes:  []string{"public"},
-		Algorithms:    []string{"ES256"},
+		Algorithms:    []string{},
 		Claims:        []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti"},
+	}
+	for _, k := range i.published() {
+		if !slices.Contains(d.Algorithms, k.alg) {
+			d.Algorithms = append(d.Algorithms, k.alg)
+		}
 	}
 	if tokenPath != "" {
 		d.TokenEndpoint = base + tokenPath

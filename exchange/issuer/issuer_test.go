@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newIssuer(t testing.TB, url string) *Issuer {
+func testIssuer(t testing.TB, url string) *Issuer {
 	t.Helper()
 	k, err := Generate()
 	require.NoError(t, err)
@@ -46,11 +46,26 @@ func TestNewRefuses(t *testing.T) {
 // key, and compares claims and header exactly.
 func TestSign(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t, "https://gw.example.com")
+	for _, algorithm := range []string{ES256, ES384, EdDSA} {
+		t.Run(algorithm, func(t *testing.T) {
+			t.Parallel()
+			k, err := generate(algorithm)
+			require.NoError(t, err)
+			require.Equal(t, algorithm, k.Algorithm())
+			i, err := New("https://gw.example.com", k)
+			require.NoError(t, err)
+			require.Contains(t, string(i.Discovery("")), `"id_token_signing_alg_values_supported":["`+algorithm+`"]`)
+			requireSigns(t, i, jwa.SignatureAlgorithm(algorithm))
+		})
+	}
+}
+
+func requireSigns(t *testing.T, i *Issuer, algorithm jwa.SignatureAlgorithm) {
+	t.Helper()
 	set, err := jwk.Parse(i.JWKS())
 	require.NoError(t, err)
 	require.Equal(t, 1, set.Len())
-	public, ok := set.LookupKeyID(i.key.ID())
+	public, ok := set.LookupKeyID(i.published()[0].ID())
 	require.True(t, ok)
 	require.NoError(t, public.Validate())
 	var raw any
@@ -69,14 +84,14 @@ func TestSign(t *testing.T) {
 		token, err := i.Sign(claims)
 		require.NoError(t, err)
 
-		parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return raw, nil }, jwt.WithValidMethods([]string{"ES256"}))
+		parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return raw, nil }, jwt.WithValidMethods([]string{algorithm.String()}))
 		require.NoError(t, err)
-		require.Equal(t, map[string]any{"alg": "ES256", "kid": i.key.ID(), "typ": "JWT"}, parsed.Header)
+		require.Equal(t, map[string]any{"alg": algorithm.String(), "kid": i.published()[0].ID(), "typ": "JWT"}, parsed.Header)
 		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 		require.NoError(t, err)
 		require.JSONEq(t, string(want), string(payload))
 
-		_, err = jws.Verify([]byte(token), jws.WithKey(jwa.ES256, public))
+		_, err = jws.Verify([]byte(token), jws.WithKey(algorithm, public))
 		require.NoError(t, err)
 	}
 	payload, err := i.Sign(claims)
@@ -89,7 +104,7 @@ func TestSign(t *testing.T) {
 
 func TestSignRefusesWhatIsNotJSON(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t, "http://gw")
+	i := testIssuer(t, "http://gw")
 	for _, v := range []any{make(chan int), math.NaN(), json.Number("1e"), func() {}} {
 		_, err := i.Sign(map[string]any{"x": v})
 		require.Error(t, err)
@@ -98,14 +113,14 @@ func TestSignRefusesWhatIsNotJSON(t *testing.T) {
 
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	i := newIssuer(t, "https://gw.example.com/")
+	i := testIssuer(t, "https://gw.example.com/")
 
 	var keys struct{ Keys []map[string]any }
 	require.NoError(t, json.Unmarshal(i.JWKS(), &keys))
 	require.Len(t, keys.Keys, 1)
 	require.NotContains(t, keys.Keys[0], "d", "a private key is published")
 	require.Equal(t, map[string]any{
-		"kty": "EC", "crv": "P-256", "x": i.key.x, "y": i.key.y, "kid": i.key.ID(), "use": "sig", "alg": "ES256",
+		"kty": "EC", "crv": "P-256", "x": keys.Keys[0]["x"], "y": keys.Keys[0]["y"], "kid": i.published()[0].ID(), "use": "sig", "alg": "ES256",
 	}, keys.Keys[0])
 
 	require.JSONEq(t, `{
@@ -132,7 +147,7 @@ func TestDocuments(t *testing.T) {
 }
 
 func BenchmarkSign(b *testing.B) {
-	i := newIssuer(b, "https://gw.example.com")
+	i := testIssuer(b, "https://gw.example.com")
 	claims := map[string]any{"iss": "https://gw.example.com", "sub": "fed:alice", "exp": 4102444800, "policy": []string{"a", "b"}}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,160 +1,97 @@
 package issuer
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 )
 
-// maxKeyFile is far above any PEM file with one P-256 key.
-const maxKeyFile = 64 << 10
+// The algorithms of keys (RFC 7518, 3.1; RFC 8037, 3.1).
+const (
+	ES256 = "ES256" // EC P-256
+	ES384 = "ES384" // EC P-384
+	EdDSA = "EdDSA" // Ed25519
+)
 
-// Key is an ES256 signing key. Whatever way it is printed, only its id shows.
+// Key is a signing key. Whatever way it is printed, only its id shows.
 type Key struct {
-	private *ecdsa.PrivateKey
-	x, y    string // base64url, the JWK's coordinates
+	// private is an *ecdsa.PrivateKey or ed25519.PrivateKey. It is behind a
+	// pointer since fmt cannot call Format for a Key in an unexported field, but
+	// follows no pointer there.
+	private *crypto.Signer
+	alg     string
 	id      string
+	header  string // of every token: encoded, with the dot that follows it
+	jwk     string // the public half, as it is published
 }
 
 // ID returns the key's kid: its JWK thumbprint (RFC 7638, SHA-256).
 func (k *Key) ID() string { return k.id }
 
+// Algorithm returns [ES256], [ES384] or [EdDSA].
+func (k *Key) Algorithm() string { return k.alg }
+
 // Format implements [fmt.Formatter] for every verb, so that no %v, %+v or %#v
 // can reach the private half.
 func (k Key) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, "issuer.Key("+k.id+")") }
 
-// Generate returns a new key that is in no file.
-func Generate() (*Key, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// Generate returns a new ES256 key that is in no file.
+func Generate() (*Key, error) { return generate(ES256) }
+
+func generate(algorithm string) (*Key, error) {
+	var (
+		private crypto.Signer
+		err     error
+	)
+	switch algorithm {
+	case ES256:
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case ES384:
+		private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case EdDSA:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		return nil, fmt.Errorf("algorithm %q: want %s, %s or %s", algorithm, ES256, ES384, EdDSA)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot generate a signing key: %w", err)
 	}
 	return newKey(private)
 }
 
-// Load reads an EC P-256 private key, PKCS#8 or SEC1 in PEM. The file is the
-// operator's: it may be reached through symbolic links and be readable by a
-// group, as Kubernetes mounts secrets, but not by everybody.
-func Load(path string) (*Key, error) { return load(path, false) }
-
-// LoadOrCreate reads the key file at path as [Load] does, and creates it if
-// nothing is there; of several processes that do so at once, all end up with
-// the same key. The file is ours alone: a symbolic link, or a mode that lets
-// group or others in, is refused.
-func LoadOrCreate(path string) (*Key, error) {
-	k, err := load(path, true)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return k, err
+// sign returns the signature of a JWS' first two parts.
+func (k *Key) sign(input []byte) ([]byte, error) {
+	var digest []byte
+	switch k.alg {
+	case ES256:
+		sum := sha256.Sum256(input)
+		digest = sum[:]
+	case ES384:
+		sum := sha512.Sum384(input)
+		digest = sum[:]
+	default: // Ed25519 hashes for itself
+		return (*k.private).Sign(nil, input, crypto.Hash(0))
 	}
-	k, err = Generate()
+	r, s, err := ecdsa.Sign(rand.Reader, (*k.private).(*ecdsa.PrivateKey), digest)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.store(path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("signing key %s: cannot create it: %w", path, err)
-	}
-	// Whoever was first, what stands in the file is the key.
-	return load(path, true)
-}
-
-// store writes the key to a file that appears complete or not at all. Link,
-// unlike rename, never replaces another process' key, and never follows a
-// dangling symbolic link that somebody left at path.
-func (k *Key) store(path string) error {
-	der, err := x509.MarshalPKCS8PrivateKey(k.private)
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".signing-key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = pem.Encode(f, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil {
-		return err
-	}
-	// Without this a power cut may take the name away after tokens went out.
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// load reads the key at path. With private, the file must be ours alone: who
-// reads it can sign tokens, who redirects it can choose the key.
-func load(path string, private bool) (*Key, error) {
-	stat := os.Stat
-	if private {
-		stat = os.Lstat
-	}
-	info, err := stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("signing key %s: is a %v, want a regular file", path, kind(info.Mode()))
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	defer f.Close()
-	opened, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	if !os.SameFile(info, opened) {
-		return nil, fmt.Errorf("signing key %s: was replaced while being opened", path)
-	}
-	switch mode := opened.Mode().Perm(); {
-	case private && mode&0o077 != 0:
-		return nil, fmt.Errorf("signing key %s: mode %04o lets group or others in: run chmod 600 %s", path, mode, path)
-	case mode&0o007 != 0:
-		return nil, fmt.Errorf("signing key %s: mode %04o lets everybody in: run chmod o= %s, or mount the secret with defaultMode 0440", path, mode, path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("signing key: %w", err)
-	}
-	k, err := parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w; want one EC P-256 private key in PEM, PKCS#8 or SEC1", path, err)
-	}
-	return k, nil
-}
-
-// kind names what is not a regular file.
-func kind(m fs.FileMode) string {
-	switch {
-	case m.IsDir():
-		return "folder"
-	case m&fs.ModeSymlink != 0:
-		return "symbolic link"
-	default:
-		return "special file"
-	}
+	// r and s at full length (RFC 7518, 3.4), which here is that of the digest.
+	size := len(digest)
+	signature := make([]byte, 2*size)
+	r.FillBytes(signature[:size])
+	s.FillBytes(signature[size:])
+	return signature, nil
 }
 
 // parse returns the one private key in PEM data. Its errors quote nothing of
@@ -179,7 +116,7 @@ func parse(data []byte) (*Key, error) {
 		case block.Type == "EC PRIVATE KEY":
 			private, err = x509.ParseECPrivateKey(block.Bytes)
 		default:
-			return nil, errors.New("holds something other than an EC private key")
+			return nil, errors.New("holds something other than an EC or Ed25519 private key")
 		}
 		if err != nil {
 			return nil, errors.New("holds a private key that cannot be read")
@@ -193,28 +130,44 @@ func parse(data []byte) (*Key, error) {
 	case nil:
 		return nil, errors.New("holds no PEM block")
 	case *ecdsa.PrivateKey:
-		if private.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("holds an EC key on %s", private.Curve.Params().Name)
-		}
+		return newKey(private)
+	case ed25519.PrivateKey:
 		return newKey(private)
 	default:
-		return nil, errors.New("holds a private key that is not an EC key")
+		return nil, errors.New("holds a private key that is neither EC nor Ed25519")
 	}
 }
 
-func newKey(private *ecdsa.PrivateKey) (*Key, error) {
-	point, err := private.PublicKey.Bytes() // 4, x, y (SEC 1, 2.3.3)
-	if err != nil {
-		return nil, fmt.Errorf("unusable key: %w", err)
+func newKey(private crypto.Signer) (*Key, error) {
+	k := &Key{private: &private}
+	encoding := base64.RawURLEncoding
+	// The members that the thumbprint is made of, in its order and without
+	// spaces (RFC 7638, 3.2 and 3.3; RFC 8037, 2).
+	var members string
+	switch public := private.Public().(type) {
+	case *ecdsa.PublicKey:
+		switch public.Curve {
+		case elliptic.P256():
+			k.alg = ES256
+		case elliptic.P384():
+			k.alg = ES384
+		default:
+			return nil, fmt.Errorf("holds an EC key on %s", public.Curve.Params().Name)
+		}
+		point, err := public.Bytes() // 4, x, y (SEC 1, 2.3.3)
+		if err != nil {
+			return nil, fmt.Errorf("unusable key: %w", err)
+		}
+		x, y := point[1:1+len(point)/2], point[1+len(point)/2:]
+		members = fmt.Sprintf(`"crv":"%s","kty":"EC","x":"%s","y":"%s"`,
+			public.Curve.Params().Name, encoding.EncodeToString(x), encoding.EncodeToString(y))
+	case ed25519.PublicKey:
+		k.alg = EdDSA
+		members = fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":"%s"`, encoding.EncodeToString(public))
 	}
-	k := &Key{
-		private: private,
-		x:       base64.RawURLEncoding.EncodeToString(point[1:33]),
-		y:       base64.RawURLEncoding.EncodeToString(point[33:65]),
-	}
-	// RFC 7638, 3.2 and 3.3: these members, in this order, without spaces.
-	jwk := fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, k.x, k.y)
-	sum := sha256.Sum256(jwk)
-	k.id = base64.RawURLEncoding.EncodeToString(sum[:])
+	sum := sha256.Sum256([]byte("{" + members + "}"))
+	k.id = encoding.EncodeToString(sum[:])
+	k.jwk = fmt.Sprintf(`{%s,"kid":"%s","use":"sig","alg":"%s"}`, members, k.id, k.alg)
+	k.header = encoding.EncodeToString(fmt.Appendf(nil, `{"alg":"%s","kid":"%s","typ":"JWT"}`, k.alg, k.id)) + "."
 	return k, nil
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -18,8 +20,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
 	"github.com/stretchr/testify/require"
 )
 
@@ -46,7 +50,7 @@ func TestLoad(t *testing.T) {
 	parameters := pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}})
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	public, err := x509.MarshalPKIXPublicKey(&p256.PublicKey)
 	require.NoError(t, err)
@@ -60,7 +64,7 @@ func TestLoad(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		data []byte
-		want string // part of the error; "" = loads
+		want string // part of the error; "" = loads p256
 	}{
 		"PKCS#8":             {pkcs8(t, p256), ""},
 		"SEC1":               {sec1, ""},
@@ -69,10 +73,10 @@ func TestLoad(t *testing.T) {
 		"empty":              {nil, "holds no PEM block"},
 		"garbage":            {[]byte("hunter2"), "holds no PEM block"},
 		"DER":                {sec1DER, "holds no PEM block"},
-		"P-384":              {pkcs8(t, ecKey(t, elliptic.P384())), "on P-384"},
 		"P-224":              {pkcs8(t, ecKey(t, elliptic.P224())), "on P-224"},
-		"RSA":                {pkcs8(t, rsaKey), "not an EC key"},
-		"Ed25519":            {pkcs8(t, edKey), "not an EC key"},
+		"P-521":              {pkcs8(t, ecKey(t, elliptic.P521())), "on P-521"},
+		"X25519":             {pkcs8(t, x25519), "neither EC nor Ed25519"},
+		"RSA":                {pkcs8(t, rsaKey), "neither EC nor Ed25519"},
 		"public key":         {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), "something other than"},
 		"two keys":           {join(sec1, pkcs8(t, p256)), "several private keys"},
 		"encrypted PKCS#8":   {pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: sec1DER}), "is encrypted"},
@@ -88,7 +92,7 @@ func TestLoad(t *testing.T) {
 			k, err := Load(path)
 			if c.want == "" {
 				require.NoError(t, err)
-				require.True(t, k.private.Equal(p256))
+				require.True(t, p256.Equal(*k.private))
 				return
 			}
 			require.ErrorContains(t, err, c.want)
@@ -122,7 +126,7 @@ func TestLoadOrCreate(t *testing.T) {
 	require.NoError(t, err)
 	again, err := LoadOrCreate(path)
 	require.NoError(t, err)
-	require.True(t, created.private.Equal(again.private))
+	require.True(t, (*created.private).(*ecdsa.PrivateKey).Equal(*again.private))
 
 	file, err := os.Stat(path)
 	require.NoError(t, err)
@@ -225,43 +229,112 @@ func TestHelperCreate(t *testing.T) {
 // TestKeyID compares with jwx' RFC 7638 thumbprint.
 func TestKeyID(t *testing.T) {
 	t.Parallel()
-	for range 20 {
-		k, err := Generate()
-		require.NoError(t, err)
-		other, err := jwk.FromRaw(&k.private.PublicKey)
-		require.NoError(t, err)
-		sum, err := other.Thumbprint(crypto.SHA256)
-		require.NoError(t, err)
-		require.Equal(t, base64.RawURLEncoding.EncodeToString(sum), k.ID())
+	for _, algorithm := range []string{ES256, ES384, EdDSA} {
+		for range 20 {
+			k, err := generate(algorithm)
+			require.NoError(t, err)
+			other, err := jwk.FromRaw((*k.private).Public())
+			require.NoError(t, err)
+			sum, err := other.Thumbprint(crypto.SHA256)
+			require.NoError(t, err)
+			require.Equal(t, base64.RawURLEncoding.EncodeToString(sum), k.ID())
+		}
 	}
+	_, err := generate("HS256")
+	require.ErrorContains(t, err, `"HS256"`)
+}
+
+// TestLoadKinds: each kind of key that is made is stored and read again.
+func TestLoadKinds(t *testing.T) {
+	t.Parallel()
+	for _, algorithm := range []string{ES256, ES384, EdDSA} {
+		k, err := generate(algorithm)
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), "key.pem")
+		require.NoError(t, k.store(path))
+		again, err := LoadOrCreate(path)
+		require.NoError(t, err)
+		require.Equal(t, k, again)
+	}
+}
+
+// FuzzParse: whatever is in a key file, parse neither panics nor takes a key
+// that does not sign, nor are its errors of the file's making.
+func FuzzParse(f *testing.F) {
+	for _, algorithm := range []string{ES256, ES384, EdDSA} {
+		k, err := generate(algorithm)
+		require.NoError(f, err)
+		der, err := x509.MarshalPKCS8PrivateKey(*k.private)
+		require.NoError(f, err)
+		f.Add(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+		if private, ok := (*k.private).(*ecdsa.PrivateKey); ok {
+			der, err = x509.MarshalECPrivateKey(private)
+			require.NoError(f, err)
+			f.Add(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+		}
+	}
+	f.Add([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		k, err := parse(data)
+		if err != nil {
+			require.Less(t, len(err.Error()), 100)
+			return
+		}
+		i, err := New("http://gw", k)
+		require.NoError(t, err)
+		token, err := i.Sign(map[string]any{"sub": "x"})
+		require.NoError(t, err)
+		set, err := jwk.Parse(i.JWKS())
+		require.NoError(t, err)
+		_, err = jws.Verify([]byte(token), jws.WithKeySet(set))
+		require.NoError(t, err)
+	})
 }
 
 func TestKeyPrintsNothingPrivate(t *testing.T) {
 	t.Parallel()
-	k, err := Generate()
-	require.NoError(t, err)
-	i, err := New("http://gw", k)
-	require.NoError(t, err)
-	secret, err := k.private.Bytes()
-	require.NoError(t, err)
-	forms := []string{
-		fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprint(secret), fmt.Sprintf("%q", secret),
-		new(big.Int).SetBytes(secret).String(), // what a %v of the raw key prints
-		base64.StdEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret),
-	}
-	type holder struct {
-		Exported   Key
-		unexported Key
-		Pointer    *Key
-		Issuer     *Issuer
-	}
-	for _, v := range []any{k, *k, i, *i, []*Key{k}, map[string]Key{"k": *k}, holder{*k, *k, k, i}, &holder{*k, *k, k, i}} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
-			printed := fmt.Sprintf(verb, v)
-			for _, form := range forms {
-				require.NotContains(t, printed, form)
+	for _, algorithm := range []string{ES256, ES384, EdDSA} {
+		k, err := generate(algorithm)
+		require.NoError(t, err)
+		i, err := New("http://gw", k)
+		require.NoError(t, err)
+		var secret []byte
+		switch private := (*k.private).(type) {
+		case *ecdsa.PrivateKey:
+			secret, err = private.Bytes()
+			require.NoError(t, err)
+		case ed25519.PrivateKey:
+			secret = private.Seed()
+		}
+		forms := []string{
+			fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprint(secret), fmt.Sprintf("%q", secret),
+			strings.Trim(fmt.Sprint(secret), "[]"),
+			new(big.Int).SetBytes(secret).String(), // what a %v of the raw key prints
+			base64.StdEncoding.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret),
+		}
+		type holder struct {
+			Exported   Key
+			unexported Key
+			Pointer    *Key
+			Issuer     *Issuer
+		}
+		listed := Listed{Key: k}
+		for _, v := range []any{
+			k, *k, i, []*Key{k}, map[string]Key{"k": *k}, holder{*k, *k, k, i}, &holder{*k, *k, k, i},
+			listed, &listed, entry{"", time.Time{}, k}, schedule{{key: k}}, &follower{keys: map[string]*Key{"k": k}, signing: k},
+		} {
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X"} {
+				printed := fmt.Sprintf(verb, v)
+				for _, form := range forms {
+					require.NotContains(t, printed, form)
+				}
+			}
+			text, err := json.Marshal(v)
+			if err == nil {
+				require.NotContains(t, string(text), forms[len(forms)-1])
 			}
 		}
+		require.Equal(t, "issuer.Key("+k.ID()+")", fmt.Sprintf("%+v", k))
 	}
-	require.Equal(t, "issuer.Key("+k.ID()+")", fmt.Sprintf("%+v", k))
 }

@@ -24,13 +24,15 @@ type request struct {
 	live    bool      // body reads from the client's connection
 	http11  bool      // the client speaks HTTP/1.1
 	upgrade []byte    // the protocol asked for; empty = none
+
+	dropTrailers bool
 }
 
 // newRequest applies the rules for requests and appends the header, and the
 // body if it is small, to buf.
 func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered int) (*request, error) {
 	h := &ctx.Request.Header
-	r := &request{method: string(h.Method()), http11: h.IsHTTP11()}
+	r := &request{method: string(h.Method()), http11: h.IsHTTP11(), dropTrailers: o.DropTrailers}
 	sentLength, err := true, error(nil)
 	if ctx.UserValue(wholeKey{}) == nil {
 		sentLength, err = checkFraming(h)
@@ -154,7 +156,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			if listed([][]byte{value}, "trailers") {
 				dst = append(dst, "TE: trailers\r\n"...)
 			}
-		case is(name, "trailer") && r.size < 0 && !underscore:
+		case is(name, "trailer") && r.size < 0 && !underscore && !r.dropTrailers:
 			dst = appendField(dst, name, value)
 		case isHop(name):
 		case underscore && isKept(name):

@@ -116,6 +116,9 @@ type Options struct {
 	// IdleTimeout bounds the silence between two reads of the response body;
 	// 0 = none.
 	IdleTimeout time.Duration
+	// DropTrailers leaves out the request's trailers, which RFC 9110, section
+	// 6.5.1, allows everybody on the way.
+	DropTrailers bool
 	// BufferBody reads a body of unknown length whole, up to MaxBuffered, and sends
 	// it with a Content-Length. Reading it is bounded by the server's
 	// ReadTimeout, not by Timeout.

@@ -93,7 +93,10 @@ func (s *sender) chunks(buf []byte) (readErr, writeErr error) {
 			return err, nil
 		}
 	}
-	tail := append([]byte("0\r\n"), s.ctx.Request.Header.TrailerHeader()...)
+	tail := []byte("0\r\n\r\n")
+	if !s.req.dropTrailers {
+		tail = append(tail[:len("0\r\n")], s.ctx.Request.Header.TrailerHeader()...)
+	}
 	s.bodyRead()
 	_, err := s.up.Write(tail)
 	return nil, err

@@ -51,7 +51,7 @@ func TestCheck(t *testing.T) {
 	r, err = Check("testdata")
 	require.NoError(t, err)
 	require.Empty(t, r.Problems)
-	require.Equal(t, 4, r.Files)
+	require.Equal(t, 5, r.Files)
 }
 
 func TestCheckOfNothing(t *testing.T) {

@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		},
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.AddCommand(up(), idToken(), iamCommand())
+	c.AddCommand(up(), idToken(), iamCommand(), keys())
 	return c
 }
 
@@ -68,7 +68,7 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   iam_store               folder    or kubernetes: custom resources
   iam_namespace           openfaas  where the custom resources are
   KUBECONFIG                        how to reach the cluster; unset: as its pods do
-  issuer_key_path         $data_dir/issuer.key  signing key, made if not set
+  issuer_key_path         $data_dir/keys        signing key, or folder of them, made if not set
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
   system_issuer           http://host:port      our issuer URL, as callers see it
   base_host                         the same, where system_issuer is not set

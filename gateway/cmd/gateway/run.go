@@ -63,13 +63,12 @@ func run(environ []string, dev *development) error {
 		settings.SystemIssuer = self
 	}
 
-	key, err := loadKey(settings)
+	system, err := issuer.Open(issuer.Config{
+		URL: settings.SystemIssuer, Path: keyPath(settings), Ours: settings.GenerateKey,
+		Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel),
+	})
 	if err != nil {
 		return fmt.Errorf("issuer_key_path: %w", err)
-	}
-	system, err := issuer.New(settings.SystemIssuer, key)
-	if err != nil {
-		return err
 	}
 	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
 	if err != nil {
@@ -122,6 +121,7 @@ func run(environ []string, dev *development) error {
 
 	background, endBackground := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	running.Go(func() { system.Run(background) })
 	running.Go(func() { objects.Run(background) })
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
@@ -133,14 +133,14 @@ func run(environ []string, dev *development) error {
 	return err
 }
 
-// iamObjects are the IAM objects, wherever they are.
-type iamObjects interface {
+// iamStore has the IAM objects, wherever they are.
+type iamStore interface {
 	// Current returns the objects in force; nil = they are not known yet.
 	Current() *iam.Set
 	Run(ctx context.Context)
 }
 
-func openObjects(settings config.Gateway, log zerolog.Logger) (iamObjects, error) {
+func openObjects(settings config.Gateway, log zerolog.Logger) (iamStore, error) {
 	logf, warnf := logAt(log, zerolog.InfoLevel), logAt(log, zerolog.WarnLevel)
 	if settings.IAMKubernetes {
 		client, err := kubernetes.Connect(settings.Kubeconfig)
@@ -273,13 +273,6 @@ func serveMetrics(address string, handler http.Handler) (stop func(), err error)
 	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	go func() { _ = server.Serve(l) }()
 	return func() { _ = server.Close() }, nil
-}
-
-func loadKey(settings config.Gateway) (*issuer.Key, error) {
-	if settings.GenerateKey {
-		return issuer.LoadOrCreate(settings.IssuerKeyPath)
-	}
-	return issuer.Load(settings.IssuerKeyPath)
 }
 
 func newLogger(settings config.Gateway) zerolog.Logger {

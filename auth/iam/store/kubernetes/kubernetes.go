@@ -138,6 +138,10 @@ func (s *Store) Run(ctx context.Context) {
 			return
 		case <-time.After(debounce):
 		}
+		select {
+		case <-s.changed: // what came meanwhile is in this load
+		default:
+		}
 		s.load()
 	}
 }

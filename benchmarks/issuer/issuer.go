@@ -1,4 +1,6 @@
-package main
+// Package issuer is a gateway as far as a watchdog sees it, for the load tests:
+// discovery, one key, and function tokens. It shares no code with what they test.
+package issuer
 
 import (
 	"crypto/ecdsa"
@@ -12,14 +14,15 @@ import (
 	"time"
 )
 
-// issuer is a gateway, as far as a watchdog sees it: discovery and a key.
-type issuer struct {
+// Issuer serves on a free port of 127.0.0.1 until Close.
+type Issuer struct {
 	*http.Server
-	url string
+	URL string
 	key *ecdsa.PrivateKey
 }
 
-func newIssuer() (*issuer, error) {
+// New returns an issuer that serves already.
+func New() (*Issuer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -32,7 +35,7 @@ func newIssuer() (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &issuer{key: key, url: "http://" + ln.Addr().String()}
+	i := &Issuer{key: key, URL: "http://" + ln.Addr().String()}
 	x, y := encode(point[1:33]), encode(point[33:])
 	i.Server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/keys" {
@@ -40,17 +43,17 @@ func newIssuer() (*issuer, error) {
 				"kty": "EC", "crv": "P-256", "kid": "1", "alg": "ES256", "use": "sig", "x": x, "y": y}}})
 			return
 		}
-		json.NewEncoder(w).Encode(map[string]any{"issuer": i.url, "jwks_uri": i.url + "/keys"})
+		json.NewEncoder(w).Encode(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys"})
 	})}
 	go i.Serve(ln)
 	return i, nil
 }
 
-// token returns a function token for every function, good for a day.
-func (i *issuer) token() (string, error) {
+// Token returns a function token for every function, good for a day.
+func (i *Issuer) Token() (string, error) {
 	header, _ := json.Marshal(map[string]any{"alg": "ES256", "kid": "1", "typ": "JWT"})
 	claims, _ := json.Marshal(map[string]any{
-		"iss": i.url, "aud": i.url, "sub": "soak",
+		"iss": i.URL, "aud": i.URL, "sub": "load",
 		"iat": time.Now().Unix(), "exp": time.Now().Add(24 * time.Hour).Unix(),
 		"function": map[string]any{"permissions": []string{"*"}},
 	})
