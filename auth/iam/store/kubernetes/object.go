@@ -46,6 +46,7 @@ func (r reflected) Replace(list []any, _ string) error {
 	last := r.objects[r.kind]
 	r.mu.Unlock()
 	next := make(map[string]object, len(list))
+	same := last != nil && len(list) == len(last) // as after an outage in which nothing happened
 	for _, item := range list {
 		u := item.(*unstructured.Unstructured)
 		// Nobody else writes to this kind: last does not change meanwhile.
@@ -53,7 +54,11 @@ func (r reflected) Replace(list []any, _ string) error {
 			next[u.GetName()] = o
 		} else {
 			next[u.GetName()] = r.read(u)
+			same = false
 		}
+	}
+	if same {
+		return nil
 	}
 	r.mu.Lock()
 	r.objects[r.kind] = next
