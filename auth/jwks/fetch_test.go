@@ -199,6 +199,32 @@ func TestFetchSaysWhyItFailed(t *testing.T) {
 	require.Contains(t, got, "no complete answer")
 }
 
+// A connection that has gone dead in between would hang again and again.
+func TestFetchUsesNoConnectionTwice(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	peers := map[string]int{}
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		peers[r.RemoteAddr]++
+		mu.Unlock()
+		if r.URL.Path == wellKnown {
+			fmt.Fprintf(w, `{"issuer":%[1]q,"jwks_uri":"%[1]s/keys"}`, srv.URL)
+			return
+		}
+		w.Write(keySet(ec(t, "a")))
+	}))
+	defer srv.Close()
+	r, err := jwks.NewRemote(jwks.Config{Authority: srv.URL})
+	require.NoError(t, err)
+	require.NoError(t, r.Refetch(t.Context()))
+	require.NoError(t, r.Refetch(t.Context()))
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, peers, 4)
+}
+
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	var asked []string
