@@ -158,7 +158,7 @@ func TestBrokenProviders(t *testing.T) {
 					if ctx.Err() == nil && err == nil {
 						t.Errorf("%s is of some use", breakages()[i].name)
 					}
-					time.Sleep(10 * time.Millisecond) // a client's network
+					time.Sleep(50 * time.Millisecond) // a client's network
 				}
 			})
 		}
@@ -166,8 +166,8 @@ func TestBrokenProviders(t *testing.T) {
 	}
 	together := p99(t, g, token)
 	t.Logf("the good issuer's 99th percentile is %v alone, %v beside %d broken ones", alone, together, len(broken))
-	// The shortest wait for another's keys is half a second.
-	require.Less(t, together, 250*time.Millisecond)
+	// Waiting for another's keys would be half a second at least.
+	require.Less(t, together, max(250*time.Millisecond, 5*alone))
 
 	for i, b := range breakages() {
 		what := regexp.QuoteMeta(strings.ReplaceAll(b.what, "SELF", broken[i].URL))
