@@ -26,6 +26,7 @@ type request struct {
 	upgrade []byte    // the protocol asked for; empty = none
 
 	dropTrailers bool
+	last         bool // the upstream is to close its connection after it
 }
 
 // newRequest applies the rules for requests and appends the header, and the
@@ -60,6 +61,7 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 		r.body, r.live = ctx.RequestBodyStream(), true
 	}
 
+	r.last = o.CloseAfterBody && r.size != 0
 	r.head, err = r.appendHeader(buf, ctx, o, sentLength)
 	if err != nil {
 		return nil, err
@@ -209,6 +211,9 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		r.upgrade = bytes.Clone(upgrade)
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = appendField(dst, []byte("Upgrade"), upgrade)
+	}
+	if r.last {
+		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, "\r\n"...), nil
 }

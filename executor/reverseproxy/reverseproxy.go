@@ -119,6 +119,10 @@ type Options struct {
 	// DropTrailers leaves out the request's trailers, which RFC 9110, section
 	// 6.5.1, allows everybody on the way.
 	DropTrailers bool
+	// CloseAfterBody asks the upstream to close its connection after a request
+	// that has a body. A server that does not read a body takes it for the next
+	// request, which nobody has checked.
+	CloseAfterBody bool
 	// BufferBody reads a body of unknown length whole, up to MaxBuffered, and sends
 	// it with a Content-Length. Reading it is bounded by the server's
 	// ReadTimeout, not by Timeout.
@@ -188,7 +192,7 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	if !deadline.IsZero() {
 		up.SetDeadline(deadline)
 	}
-	a = &answer{u: u, ctx: ctx, up: up}
+	a = &answer{u: u, ctx: ctx, up: up, last: r.last}
 	// A failed write is no reason to give up: the upstream may have answered
 	// and closed before it read everything.
 	wrote, _ := up.Write(r.head)
