@@ -195,4 +195,9 @@ func TestUnreadableHeadersAreNotLogged(t *testing.T) {
 	p.halfClosed("geheim")
 	p.logged(`malformed mime header: missing colon: \[hidden\]`)
 	require.NotContains(t, p.stderr.String(), "geheim")
+
+	p = start(t, httpEnv(t, 0)...)
+	require.Contains(t, p.raw("GET / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer geheim: x\r\n\r\n"), "HTTP/1.1 400 ")
+	p.logged(`a header name has a space behind "Authorization"`)
+	require.NotContains(t, p.stderr.String(), "geheim")
 }

@@ -152,8 +152,10 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		switch {
 		case len(name) == 0, is(name, "host"), is(name, "content-length"):
 		case bytes.IndexByte(name, ' ') >= 0:
-			// fasthttp lets it pass; others might cut the name at the space.
-			return nil, fmt.Errorf("%w: header name %q has a space", ErrBadBody, name)
+			// fasthttp lets it pass; others might cut the name at the space. What
+			// comes behind that may be a token, where the colon is elsewhere.
+			name, _, _ = bytes.Cut(name, []byte(" "))
+			return nil, fmt.Errorf("%w: a header name has a space behind %q", ErrBadBody, name)
 		case is(name, "te"):
 			if listed([][]byte{value}, "trailers") {
 				dst = append(dst, "TE: trailers\r\n"...)
