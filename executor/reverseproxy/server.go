@@ -58,21 +58,23 @@ type unquoted struct{ fasthttp.Logger }
 func (l unquoted) Printf(format string, args ...any) {
 	for i, arg := range args {
 		if err, is := arg.(error); is {
-			if reason, _, quotes := strings.Cut(err.Error(), `"`); quotes {
-				args[i] = unquotedError{err, reason + "[hidden]"}
-			}
+			args[i] = unquotedError{err}
 		}
 	}
 	l.Logger.Printf(format, args...)
 }
 
 // unquotedError is still the error that it says less of.
-type unquotedError struct {
-	error
-	text string
+type unquotedError struct{ error }
+
+func (e unquotedError) Error() string {
+	reason, _, quotes := strings.Cut(e.error.Error(), `"`)
+	if quotes {
+		reason += "[hidden]"
+	}
+	return reason
 }
 
-func (e unquotedError) Error() string { return e.text }
 func (e unquotedError) Unwrap() error { return e.error }
 
 // addDate adds a Date unless there is one.
