@@ -81,8 +81,11 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 // sections 2.2, 5.2 and 6.3): lines that end with LF alone, folded lines, and
 // what fasthttp lets pass of "Transfer-Encoding: identity" and of
 // Content-Length beside Transfer-Encoding. It reports whether the client has
-// sent a Content-Length.
+// sent a Content-Length. It refuses headers of too many lines, too.
 func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
+	if tooMany(h) {
+		return false, fmt.Errorf("%w: more than %d header lines", ErrBadBody, maxLines)
+	}
 	encoding := false
 	for block := h.RawHeaders(); len(block) > 0; {
 		switch end := bytes.IndexByte(block, '\n'); {
@@ -103,6 +106,15 @@ func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
 		return false, fmt.Errorf("%w: Transfer-Encoding is not chunked", ErrBadBody)
 	}
 	return length, nil
+}
+
+// maxLines bounds the lines of a request's header. fasthttp takes time for the
+// square of their number to set a cookie or take a field out, which in 64 KiB of
+// them is a quarter of a second.
+const maxLines = 1000
+
+func tooMany(h *fasthttp.RequestHeader) bool {
+	return bytes.Count(h.RawHeaders(), []byte("\n")) > maxLines
 }
 
 // appendHeader appends the header that goes upstream. It works on what
@@ -131,6 +143,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	_, block, _ := bytes.Cut(h.Header(), []byte("\r\n"))
 	var array [4][]byte
 	connection := array[:0]
+	var nominated nominations
 	var upgrade []byte
 	for rest := block; len(rest) > 0; {
 		var name, value []byte
@@ -138,6 +151,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		switch {
 		case is(name, "connection"):
 			connection = append(connection, value)
+			nominated.add(value)
 		case is(name, "upgrade"):
 			upgrade = value
 		}
@@ -168,7 +182,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			// The server has answered it before it called the handler.
 		case is(name, "x-forwarded-for") && peer.IsValid():
 			// Joined into one line below.
-		case !isKept(name) && nominated(connection, name):
+		case !isKept(name) && nominated.has(name):
 		case is(name, "content-type"), is(name, "user-agent"):
 			dst = appendRepeated(dst, h.RawHeaders(), name, value)
 		default:
