@@ -199,6 +199,32 @@ func TestFetchSaysWhyItFailed(t *testing.T) {
 	require.Contains(t, got, "no complete answer")
 }
 
+// A connection that has gone dead in between would hang again and again.
+func TestFetchUsesNoConnectionTwice(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	peers := map[string]int{}
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		peers[r.RemoteAddr]++
+		mu.Unlock()
+		if r.URL.Path == wellKnown {
+			fmt.Fprintf(w, `{"issuer":%[1]q,"jwks_uri":"%[1]s/keys"}`, srv.URL)
+			return
+		}
+		w.Write(keySet(ec(t, "a")))
+	}))
+	defer srv.Close()
+	r, err := jwks.NewRemote(jwks.Config{Authority: srv.URL})
+	require.NoError(t, err)
+	require.NoError(t, r.Refetch(t.Context()))
+	require.NoError(t, r.Refetch(t.Context()))
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, peers, 4)
+}
+
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	var asked []string
@@ -245,4 +271,26 @@ func TestAuthority(t *testing.T) {
 		_, err := jwks.NewRemote(c)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// Kubernetes' API server has its documents in one type each, and answers 406 to
+// who asks for others.
+func TestFetchNegotiates(t *testing.T) {
+	t.Parallel()
+	keys := keySet(ec(t, "a"))
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mediaType, body := "application/jwk-set+json", keys
+		if r.URL.Path == wellKnown {
+			mediaType, body = "application/json", fmt.Appendf(nil, `{"issuer":%q,"jwks_uri":%q}`, server.URL, server.URL+"/openid/v1/jwks")
+		}
+		if !strings.Contains(r.Header.Get("Accept"), mediaType) {
+			w.WriteHeader(http.StatusNotAcceptable)
+			return
+		}
+		w.Header().Set("Content-Type", mediaType)
+		_, _ = w.Write(body)
+	}))
+	t.Cleanup(server.Close)
+	require.Empty(t, failure(t, jwks.Config{Authority: server.URL}))
 }

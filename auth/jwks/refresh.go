@@ -255,7 +255,6 @@ func (r *Remote) drop() {
 	issuer, fetched := r.Issuer(), r.Fetched()
 	if age := time.Since(fetched); age >= r.keep {
 		r.install(issuer, fetched, nil)
-		r.fetched = false // their return is worth a line
 		r.warnf("the keys of issuer %s are no longer used: last fetched %s ago", issuer, age.Round(time.Second))
 	}
 }

@@ -153,6 +153,26 @@ func TestRefetchOvertakes(t *testing.T) {
 	})
 }
 
+// The same with an answer that nothing can stop any more.
+func TestOvertakenAnswerIsDropped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &provider{issuer: "https://issuer", keys: keySet(ec(t, "a"))}
+		stale := &staleOnce{provider: p, release: make(chan struct{})}
+		r, err := jwks.NewRemote(jwks.Config{Authority: "https://issuer", Client: &http.Client{Transport: stale}})
+		require.NoError(t, err)
+		run(t, r) // its first answer is on the way, with a alone
+		p.set(func() { p.keys = keySet(ec(t, "b")) })
+		require.NoError(t, r.Refetch(t.Context()))
+		keyB := mustKey(t, r, "b")
+		close(stale.release)
+		synctest.Wait()
+		require.False(t, keyB.Withdrawn())
+		_, err = r.Key(t.Context(), "a", "ES256")
+		require.ErrorIs(t, err, jwks.ErrUnknownKey)
+	})
+}
+
 func TestRefetchIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

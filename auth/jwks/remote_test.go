@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -418,14 +419,14 @@ func TestKeyPublishedDuringFetch(t *testing.T) {
 
 type staleOnce struct {
 	*provider
-	once    sync.Once
+	late    atomic.Bool
 	release chan struct{}
 }
 
 func (s *staleOnce) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := s.provider.RoundTrip(req)
-	if strings.HasSuffix(req.URL.Path, "/keys") {
-		s.once.Do(func() { <-s.release })
+	if strings.HasSuffix(req.URL.Path, "/keys") && s.late.CompareAndSwap(false, true) {
+		<-s.release
 	}
 	return res, err
 }
