@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -143,17 +144,25 @@ func newClient(c *http.Client) *http.Client {
 	return &ours
 }
 
+// local is our own address in an error of a connection, to the issuer or to a
+// name server. Its port is another at each attempt, and would make the same
+// failure look new.
+var local = regexp.MustCompile(`\S+:\d+->`)
+
 // reason strips the method and URL, or the path, from an error, which ours
-// name already, and says a timeout plainly.
+// name already, and our own address, and says a timeout plainly.
 func reason(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no complete answer in time")
 	}
 	if e := (*url.Error)(nil); errors.As(err, &e) {
-		return e.Err
+		err = e.Err
 	}
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
+	}
+	if s := err.Error(); local.MatchString(s) {
+		return errors.New(local.ReplaceAllString(s, ""))
 	}
 	return err
 }
