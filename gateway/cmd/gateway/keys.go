@@ -68,6 +68,7 @@ Run it as the user that the gateway runs as, and with the same environment. Wher
 the folder is a mounted secret, use --folder on a copy, and update the secret
 from that before the new key's time.`,
 		Args: cobra.NoArgs,
+		RunE: help,
 	}
 	flags := c.PersistentFlags()
 	flags.StringVar(&folder.dir, "folder", "", "folder of keys (default $issuer_key_path, else $data_dir/keys)")
@@ -75,6 +76,10 @@ from that before the new key's time.`,
 	c.AddCommand(folder.list(), folder.rotate(), folder.prune())
 	return c
 }
+
+// help is what a command does that has only subcommands: without it cobra takes
+// a misspelt one for a success.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // resolve fills in what the flags left open.
 func (f *keyFolder) resolve(warnings io.Writer) error {

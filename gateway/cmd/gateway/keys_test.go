@@ -88,6 +88,9 @@ spec: {iss: https://idp.example.com, aud: [x], tokenExpiry: 40h}
 	require.NoError(t, err)
 	require.Contains(t, out, old[1])
 
+	_, err = runKeys("rotat")
+	require.ErrorContains(t, err, `unknown command "rotat" for "gateway keys"`)
+
 	// A bad file is named, and does not hide the others.
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "bad.pem"), nil, 0o600))
 	out, err = runKeys("list")
