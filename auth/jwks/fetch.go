@@ -74,6 +74,7 @@ func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Cache-Control", "no-cache") // a proxy's copy may still have a withdrawn key
 	res, err := r.client.Do(req)
 	if err != nil {
 		return nil, reason(err)
