@@ -32,6 +32,14 @@ type Gateway struct {
 
 	// DataDir holds all state (data_dir, .gatehound).
 	DataDir string
+	// IAMKubernetes says that the IAM objects are custom resources, of
+	// IAMNamespace, and not files (iam_store: kubernetes, or folder, the default).
+	IAMKubernetes bool
+	// IAMNamespace is where the custom resources are (iam_namespace, openfaas).
+	IAMNamespace string
+	// Kubeconfig is a list of files that say how to reach the cluster
+	// (KUBECONFIG); "" = the cluster in a pod of which the gateway runs.
+	Kubeconfig string
 	// IAMDir holds the IAM objects (iam_dir). When it is not set, iam in DataDir
 	// is used, and made at the first start.
 	IAMDir string
@@ -80,6 +88,8 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionsProvider: e.httpURL("functions_provider_url"),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
+		IAMNamespace:      e.str("openfaas", "iam_namespace"),
+		Kubeconfig:        e.str("", "KUBECONFIG"),
 		Debug:             e.boolean(false, "debug"),
 	}
 	if c.WriteTimeout == 0 {
@@ -88,6 +98,19 @@ func ParseGateway(environ []string) (Gateway, error) {
 	_, _, given := e.lookup("iam_dir")
 	c.IAMDir = e.str(filepath.Join(c.DataDir, "iam"), "iam_dir")
 	c.GenerateIAM = !given
+	switch v := e.str("folder", "iam_store"); v {
+	case "kubernetes":
+		c.IAMKubernetes = true
+		if given {
+			e.bad("iam_dir", c.IAMDir, "nothing while iam_store=kubernetes: apply the objects to the cluster instead")
+		}
+	case "folder":
+	default:
+		e.bad("iam_store", v, "folder or kubernetes")
+	}
+	if !ValidName(c.IAMNamespace) {
+		e.bad("iam_namespace", c.IAMNamespace, "a DNS label: lower case letters, digits and -")
+	}
 	_, _, given = e.lookup("issuer_key_path")
 	c.IssuerKeyPath = e.str(filepath.Join(c.DataDir, "keys"), "issuer_key_path")
 	c.GenerateKey = !given

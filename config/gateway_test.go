@@ -26,6 +26,7 @@ func TestParseGatewayDefaults(t *testing.T) {
 		GenerateKey:       true,
 		GenerateSecrets:   true,
 		FunctionNamespace: "openfaas-fn",
+		IAMNamespace:      "openfaas",
 	}, c)
 }
 
@@ -48,6 +49,13 @@ func TestParseGatewayValues(t *testing.T) {
 	require.Equal(t, 90*time.Second, c.UpstreamTimeout)
 	require.True(t, c.LogJSON)
 	require.True(t, c.Debug)
+	require.False(t, c.IAMKubernetes)
+
+	c, err = ParseGateway([]string{"iam_store=kubernetes", "iam_namespace=iam", "KUBECONFIG=/a:/b"})
+	require.NoError(t, err)
+	require.True(t, c.IAMKubernetes)
+	require.Equal(t, "iam", c.IAMNamespace)
+	require.Equal(t, "/a:/b", c.Kubeconfig)
 }
 
 func TestParseGatewayErrors(t *testing.T) {
@@ -74,6 +82,9 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
+		{"store", []string{"iam_store=etcd"}, `iam_store="etcd": want folder or kubernetes`},
+		{"a folder beside the cluster", []string{"iam_store=kubernetes", "iam_dir=/iam"}, `iam_dir="/iam": want nothing while iam_store=kubernetes`},
+		{"namespace of the objects", []string{"iam_namespace=a/b"}, `iam_namespace="a/b"`},
 		{"no time to write", []string{"write_timeout=0"}, `write_timeout="0"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {

@@ -13,7 +13,7 @@ const (
 	UnsupportedGrantType = "unsupported_grant_type" // RFC 6749, 5.2
 	InvalidTarget        = "invalid_target"         // RFC 8693, 2.2.2
 	// TemporarilyUnavailable: the subject token could not be judged, because
-	// its issuer's keys cannot be had. RFC 6749 knows the code in 4.1.2.1 only;
+	// its issuer's keys or the IAM objects cannot be had. RFC 6749 knows the code in 4.1.2.1 only;
 	// a client that retries on 503 need not know it.
 	TemporarilyUnavailable = "temporarily_unavailable"
 )

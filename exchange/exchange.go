@@ -52,8 +52,9 @@ const ScopeFunction = "function"
 type Config struct {
 	// Issuer signs what is issued.
 	Issuer *issuer.Issuer
-	// Objects returns the IAM objects in force; never nil. Each exchange is
-	// decided by one set from beginning to end.
+	// Objects returns the IAM objects in force; nil while they are not known
+	// yet, and exchanges are refused for the time being. Each exchange is decided
+	// by one set from beginning to end.
 	Objects func() *iam.Set
 	// MaxFunctionTokenLifetime bounds the life of function tokens, which cannot
 	// be revoked; 0 = 12h.
@@ -154,6 +155,9 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 	}
 
 	trust := e.current()
+	if trust.set == nil {
+		return Response{}, refuse(TemporarilyUnavailable, "the IAM objects are not loaded yet; try again")
+	}
 	s, err := e.subject(ctx, trust, r.SubjectToken)
 	if err != nil {
 		return Response{}, err

@@ -145,3 +145,13 @@ func unsigned(t testing.TB, p *provider) string {
 	require.NoError(t, err)
 	return signed
 }
+
+// TestObjectsNotLoaded is the time before a store knows its objects: nobody is
+// told that an issuer is not trusted, which may be wrong in a second.
+func TestObjectsNotLoaded(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, nil)
+	g := newGateway(t, nil)
+	_, err := g.exchange(t, p.token(t, nil), "function")
+	requireRefused(t, err, TemporarilyUnavailable, "the IAM objects are not loaded yet")
+}

@@ -73,7 +73,9 @@ func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "application/json")
+	// Kubernetes' API server has its keys as the first alone (RFC 7517, 8.5.2),
+	// and answers 406 to who does not name it.
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	req.Header.Set("Cache-Control", "no-cache") // a proxy's copy may still have a withdrawn key
 	res, err := r.client.Do(req)
 	if err != nil {

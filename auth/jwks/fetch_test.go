@@ -293,3 +293,25 @@ func TestAuthority(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// Kubernetes' API server has its documents in one type each, and answers 406 to
+// who asks for others.
+func TestFetchNegotiates(t *testing.T) {
+	t.Parallel()
+	keys := keySet(ec(t, "a"))
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mediaType, body := "application/jwk-set+json", keys
+		if r.URL.Path == wellKnown {
+			mediaType, body = "application/json", fmt.Appendf(nil, `{"issuer":%q,"jwks_uri":%q}`, server.URL, server.URL+"/openid/v1/jwks")
+		}
+		if !strings.Contains(r.Header.Get("Accept"), mediaType) {
+			w.WriteHeader(http.StatusNotAcceptable)
+			return
+		}
+		w.Header().Set("Content-Type", mediaType)
+		_, _ = w.Write(body)
+	}))
+	t.Cleanup(server.Close)
+	require.Empty(t, failure(t, jwks.Config{Authority: server.URL}))
+}

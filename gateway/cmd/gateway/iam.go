@@ -119,6 +119,10 @@ func (f explainFlags) run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if settings.IAMKubernetes && f.iamDir == "" {
+		return errors.New("--iam-dir is needed: with iam_store=kubernetes the objects are in no folder, " +
+			"and this command reads no cluster")
+	}
 	report, err := store.Check(cmp.Or(f.iamDir, settings.IAMDir))
 	if err != nil {
 		return fmt.Errorf("--iam-dir: %w", err)

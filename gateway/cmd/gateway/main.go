@@ -65,6 +65,9 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   metrics_port            8082      /metrics and /healthz; 0 turns them off
   data_dir                .gatehound  all state
   iam_dir                 $data_dir/iam         IAM objects, made if not set
+  iam_store               folder    or kubernetes: custom resources
+  iam_namespace           openfaas  where the custom resources are
+  KUBECONFIG                        how to reach the cluster; unset: as its pods do
   issuer_key_path         $data_dir/keys        signing key, or folder of them, made if not set
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
   system_issuer           http://host:port      our issuer URL, as callers see it

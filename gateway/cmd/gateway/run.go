@@ -17,7 +17,9 @@ import (
 	"github.com/openfaas/faas-provider/types"
 	"github.com/rs/zerolog"
 
+	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/iam/store"
+	"github.com/gatehound/gatehound/auth/iam/store/kubernetes"
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
@@ -74,15 +76,20 @@ func run(environ []string, dev *development) error {
 	}
 	var documents map[string][]byte
 	if dev != nil {
+		if settings.IAMKubernetes {
+			return errors.New("`gateway up` has its IAM objects in a folder: unset iam_store, or start `gateway` without up")
+		}
 		if documents, err = dev.prepare(settings, self); err != nil {
 			return err
 		}
-	} else if err := forgetDevelopment(settings, log); err != nil {
-		return err
+	} else if !settings.IAMKubernetes {
+		if err := forgetDevelopment(settings, log); err != nil {
+			return err
+		}
 	}
-	objects, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel)})
+	objects, err := openObjects(settings, log)
 	if err != nil {
-		return fmt.Errorf("iam_dir: %w", err)
+		return err
 	}
 	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel)})
 	if err != nil {
@@ -124,6 +131,29 @@ func run(environ []string, dev *development) error {
 	endBackground()
 	running.Wait()
 	return err
+}
+
+// iamStore has the IAM objects, wherever they are.
+type iamStore interface {
+	// Current returns the objects in force; nil = they are not known yet.
+	Current() *iam.Set
+	Run(ctx context.Context)
+}
+
+func openObjects(settings config.Gateway, log zerolog.Logger) (iamStore, error) {
+	logf, warnf := logAt(log, zerolog.InfoLevel), logAt(log, zerolog.WarnLevel)
+	if settings.IAMKubernetes {
+		client, err := kubernetes.Connect(settings.Kubeconfig)
+		if err != nil {
+			return nil, fmt.Errorf("iam_store=kubernetes: %w", err)
+		}
+		return kubernetes.New(kubernetes.Config{Client: client, Namespace: settings.IAMNamespace, Logf: logf, Warnf: warnf}), nil
+	}
+	folder, err := store.Open(store.Config{Dir: settings.IAMDir, Logf: logf, Warnf: warnf})
+	if err != nil {
+		return nil, fmt.Errorf("iam_dir: %w", err)
+	}
+	return folder, nil
 }
 
 // functions is the provider in use, with what the embedded one needs besides.
