@@ -20,8 +20,8 @@ import (
 // (RFC 7518 §3.3), larger ones make each check needlessly slow.
 const minRSA, maxRSA = 2048, 8192
 
-// MaxKeys bounds the keys of a set, and so what parsing and logging cost.
-const MaxKeys = 100
+// maxKeys bounds the keys of a set, and so what parsing and logging cost.
+const maxKeys = 100
 
 var errSignature = errors.New("signature does not verify")
 
@@ -95,7 +95,7 @@ func (k *Key) same(o *Key) bool {
 // tokens are left out, each with a reason in skipped: those without a kid,
 // not for signatures, of an unknown or weak kind, malformed, published with
 // their private half, and different keys that share kid and algorithm, since
-// nobody can tell which one is meant; and all after the first [MaxKeys]. Of an
+// nobody can tell which one is meant; and all after the first 100. Of an
 // EC key the curve decides the algorithm; an RSA key without alg verifies RS256.
 func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	doc, err := object(data)
@@ -107,9 +107,9 @@ func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 		return nil, nil, errors.New(`not a JWK set: no array "keys"`)
 	}
 
-	if len(list) > MaxKeys {
-		skipped = append(skipped, fmt.Sprintf("all but the first %d of %d keys", MaxKeys, len(list)))
-		list = list[:MaxKeys]
+	if len(list) > maxKeys {
+		skipped = append(skipped, fmt.Sprintf("all but the first %d of %d keys", maxKeys, len(list)))
+		list = list[:maxKeys]
 	}
 
 	type name struct{ kid, alg string }

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gatehound/gatehound/auth/iam/store"
-	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/exchange/issuer"
 )
@@ -184,7 +183,7 @@ func (f *keyFolder) rotate() *cobra.Command {
 				return err
 			}
 			before, _ := issuer.List(f.dir, f.private, time.Now(), f.tokenLife) // faults are told below
-			if published := slices.DeleteFunc(before, func(k issuer.Listed) bool { return k.State == issuer.Expired }); len(published) >= jwks.MaxKeys {
+			if published := slices.DeleteFunc(before, func(k issuer.Listed) bool { return k.State == issuer.Expired }); len(published) >= issuer.MaxKeys {
 				return fmt.Errorf("%d keys are published, and fwatchdogs take no more: rotate again when one has expired, see `gateway keys list`", len(published))
 			}
 			added, err := issuer.Add(f.dir, algorithm, time.Now().Add(after))

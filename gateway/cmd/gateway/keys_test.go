@@ -125,7 +125,7 @@ func TestSingleKeyFile(t *testing.T) {
 func TestTooManyKeys(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	for n := range jwks.MaxKeys {
+	for n := range issuer.MaxKeys {
 		_, err := issuer.Add(dir, issuer.EdDSA, time.Now().Add(time.Duration(-n-1)*time.Minute))
 		require.NoError(t, err)
 	}
@@ -144,7 +144,7 @@ func TestTooManyKeys(t *testing.T) {
 	header, _ := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
 	keys, skipped, err := jwks.Parse(system.JWKS())
 	require.NoError(t, err)
-	require.Len(t, keys, jwks.MaxKeys)
+	require.Len(t, keys, issuer.MaxKeys)
 	require.Len(t, skipped, 1)
 	require.Contains(t, string(header), keys[0].ID())
 }
