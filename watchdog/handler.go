@@ -99,10 +99,10 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 		return w.admitHeader(ctx, r)
 	}
 	if w.verifier != nil && w.public(ctx) {
-		w.metrics.auth.WithLabelValues("skipped").Inc()
+		w.metrics.auth["skipped"].Inc()
 	} else if w.verifier != nil {
 		caller, err := w.verifier.Verify(w.life, h.authorization...)
-		w.metrics.auth.WithLabelValues(authResult(err)).Inc()
+		w.metrics.auth[authResult(err)].Inc()
 		if err != nil {
 			r.outcome = refused
 			w.refuse(ctx, err)
