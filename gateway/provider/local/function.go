@@ -121,7 +121,9 @@ func (f *function) environment() []string {
 		}
 	}
 	values["PATH"] = f.config.Path
-	values["jwt_auth_authority"] = f.config.Authority
+	if f.deployment.EnvVars["jwt_auth_jwks_file"] == "" {
+		values["jwt_auth_authority"] = f.config.Authority
+	}
 	if f.deployment.EnvVars["mode"] == "http" {
 		values["upstream_url"] = "unix://" + filepath.Join(f.dir, "function.sock")
 	}
