@@ -15,8 +15,9 @@ import (
 const maxKeyFile = 64 << 10
 
 // Load reads a private key in PEM: EC P-256 or P-384, PKCS#8 or SEC1, or
-// Ed25519, PKCS#8. The file is the operator's: it may be reached through symbolic links and be readable by a
-// group, as Kubernetes mounts secrets, but not by everybody.
+// Ed25519, PKCS#8. The file is the operator's: it may be reached through symbolic
+// links and be readable by a group, as Kubernetes mounts secrets, but not by
+// everybody.
 func Load(path string) (*Key, error) { return load(path, false) }
 
 // LoadOrCreate reads the key file at path as [Load] does, and creates it if
