@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -341,6 +342,49 @@ functions:
 		for _, part := range strings.Split(token, ".")[1:] { // the headers are all the same
 			require.NotContains(t, log, part)
 		}
+	}
+}
+
+// TestFaultyObjects: each is named with its file and line, in the log and by
+// `gateway iam check`, and the others count.
+func TestFaultyObjects(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	iam := filepath.Join(".gatehound", "iam")
+	require.NoError(t, os.WriteFile(filepath.Join(g.dir, iam, "faulty.yaml"), []byte(`
+apiVersion: iam.openfaas.com/v1
+kind: Policy
+metadata: {name: deny}
+spec: {statement: [{effect: Deny, action: ["Function:Invoke"], resource: ["*"]}]}
+---
+apiVersion: iam.openfaas.com/v1
+kind: Policy
+metadata: {name: unknown-action}
+spec: {statement: [{effect: Allow, action: ["Function:Call"], resource: ["*"]}]}
+---
+apiVersion: iam.openfaas.com/v1
+kind: Role
+metadata: {name: carol}
+spec: {policy: [missing, invoke], principal: {"jwt:sub": [carol]}}
+`), 0o600))
+	said := []string{
+		iam + `/faulty.yaml:2: (error: )?Policy "deny": .*effect is "Deny"`,
+		iam + `/faulty.yaml:7: (warning: )?Policy "unknown-action": .*the unknown action "Function:Call"`,
+		iam + `/faulty.yaml:12: (warning: )?Role "carol": spec.policy names "missing"`,
+	}
+	check := exec.Command(binary("gateway"), "iam", "check", iam)
+	check.Dir = g.dir
+	check.Env = []string{"GORACE=atexit_sleep_ms=0"}
+	printed, err := check.Output()
+	require.Error(t, err)
+	require.Equal(t, 1, check.ProcessState.ExitCode())
+	for _, problem := range said {
+		g.stderr.find(t, g.program, problem)
+		require.Regexp(t, `(?m)^`+problem, string(printed))
+	}
+	for _, sub := range []string{"alice", "carol"} {
+		a, _ := g.exchange(t, g.idToken(t, "--sub", sub), "scope", "function")
+		require.Equal(t, 200, a.status, a.body)
 	}
 }
 
