@@ -195,7 +195,9 @@ func (r *replica) watchReadiness(ctx context.Context) {
 			},
 		},
 	}
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	// A quarter of the time so far: a cold start is not to wait much longer than
+	// it takes.
+	for pause := 2 * time.Millisecond; ; pause = min(pause+pause/4, time.Second) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://watchdog/_/ready", nil)
 		if err != nil {
 			return
