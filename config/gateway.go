@@ -64,6 +64,9 @@ type Gateway struct {
 	FunctionNamespace string
 	// StackFile is a stack.yml whose functions are run (stack_file).
 	StackFile string
+	// FunctionsDir has folders in which functions are started whose image names
+	// one of them (functions_dir); "" = none has.
+	FunctionsDir string
 
 	LogJSON bool // log_encoding: json, or console (the default)
 	Debug   bool // debug: log every request
@@ -88,6 +91,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionsProvider: e.httpURL("functions_provider_url"),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
+		FunctionsDir:      e.str("", "functions_dir"),
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		Debug:             e.boolean(false, "debug"),

@@ -74,7 +74,8 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   base_host                         the same, where system_issuer is not set
   functions_provider_url            a faas-provider; unset: functions are processes here
   function_namespace      openfaas-fn  namespace of names that have none
-  stack_file                        stack.yml whose functions are run
+  stack_file                        stack.yml whose functions are run, and followed
+  functions_dir                     folders that functions are started in, by image
   read_timeout            60s       reading one request
   write_timeout           60s       one write to a client; draining calls at shutdown
   upstream_timeout        60s       waiting for a function's answer

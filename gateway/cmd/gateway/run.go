@@ -160,7 +160,8 @@ func openObjects(settings config.Gateway, log zerolog.Logger) (iamStore, error) 
 type functions struct {
 	provider.Provider
 	local  *local.Provider            // nil = upstream
-	stack  []types.FunctionDeployment // what local runs
+	stack  []types.FunctionDeployment // what the stack file says
+	file   string                     // the stack file, followed; "" = none
 	remove func()                     // removes the run folder
 }
 
@@ -194,24 +195,26 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		remove()
 		return nil, err
 	}
-	p := local.New(local.Config{
-		Executable: executable,
-		RunDir:     dir,
-		WorkDir:    workDir,
-		Path:       path,
-		Authority:  self,
-		Log:        log,
-		Output:     functionOutput(settings, log),
+	p, err := local.Open(local.Config{
+		Executable:       executable,
+		StateDir:         filepath.Join(settings.DataDir, "functions"),
+		RunDir:           dir,
+		FunctionsDir:     settings.FunctionsDir,
+		WorkDir:          workDir,
+		Path:             path,
+		Authority:        self,
+		DefaultNamespace: settings.FunctionNamespace,
+		Log:              log,
+		Output:           functionOutput(settings, log),
 	})
-	var faults []error
-	for _, d := range deployments {
-		faults = append(faults, p.Add(d))
+	if err == nil {
+		err = p.ApplyStack(context.Background(), deployments)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err != nil {
 		remove()
 		return nil, err
 	}
-	return &functions{Provider: p, local: p, stack: deployments, remove: remove}, nil
+	return &functions{Provider: p, local: p, stack: deployments, file: settings.StackFile, remove: remove}, nil
 }
 
 // readStack returns the functions to run and the folder to run them in; "" =
@@ -230,9 +233,15 @@ func readStack(settings config.Gateway, orQuickstart bool) (functions []types.Fu
 }
 
 func (f *functions) run(ctx context.Context) {
-	if f.local != nil {
-		f.local.Run(ctx)
+	if f.local == nil {
+		return
 	}
+	var following sync.WaitGroup
+	if f.file != "" {
+		following.Go(func() { f.local.FollowStack(ctx, f.file, f.stack) })
+	}
+	f.local.Run(ctx)
+	following.Wait()
 }
 
 // announce waits for the functions and says that they are there.

@@ -62,7 +62,6 @@ func TestParseStackErrors(t *testing.T) {
 		{"twice", "functions:\n  a: {}\n  a: {}\n", "line 3"},
 		{"name", "functions:\n  a.b: {}\n", `function "a.b"`},
 		{"namespace", "functions:\n  a: {namespace: B}\n", `namespace "B"`},
-		{"secrets", "functions:\n  a: {secrets: [s]}\n", "secrets"},
 		{"missing environment file", "functions:\n  a: {environment_file: [none.yml]}\n", "none.yml"},
 		{"variable name", "functions:\n  a: {environment: {\"b=c\": d}}\n", `"b=c"`},
 		{"empty", "", "no functions"},
