@@ -75,7 +75,9 @@ func (p *recorder) Update(_ context.Context, d types.FunctionDeployment) error {
 	return p.note("Update %s.%s %s", d.Service, d.Namespace, d.Image)
 }
 
-func (p *recorder) Delete(_ context.Context, f provider.Function) error { return p.note("Delete %s", f) }
+func (p *recorder) Delete(_ context.Context, f provider.Function) error {
+	return p.note("Delete %s", f)
+}
 
 func (p *recorder) Scale(_ context.Context, f provider.Function, replicas uint64) error {
 	return p.note("Scale %s %d", f, replicas)
