@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,8 +127,29 @@ func TestPermissionMatrix(t *testing.T) {
 		status, answer, _ := a.do(t, method, s.target, asAdmin, s.body)
 		require.Less(t, status, 300, "the administrator, %s: %s", s.route, answer)
 	}
+	metrics := httptest.NewRecorder()
+	a.gateway.MetricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", "/metrics", nil))
+	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="allowed"} 4`) // *, dev:*, dev:env, admin
+	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="denied"}`)
 	require.Contains(t, a.log.String(), `"subject":"alice","issuer":"http://idp.test","action":"Secret:Delete","resource":"secret env.dev","status":403,"message":"DELETE denied"`)
 	require.NotContains(t, a.log.String(), token)
+}
+
+// TestReadmeRoutes: the README's table is the one that decides.
+func TestReadmeRoutes(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	var documented, routes [][]string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z]+ /system/\\S*)` \\| (?:`(\\S+)`|–) \\|").FindAllStringSubmatch(string(readme), -1) {
+		documented = append(documented, row[1:])
+	}
+	for _, r := range newAPI(t, nil).gateway.routes {
+		if r.read != nil {
+			routes = append(routes, []string{r.method + " " + r.path, r.action})
+		}
+	}
+	require.ElementsMatch(t, routes, documented)
 }
 
 // do sends a request over a connection that is used again.
