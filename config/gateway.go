@@ -51,6 +51,10 @@ type Gateway struct {
 	// (secret_mount_path). When it is not set, secrets in DataDir is used, and
 	// made at the first start.
 	SecretMountPath string
+	// BasicAuth says that the administrator's password opens /system/ (basic_auth,
+	// true). Without it API tokens do; and where there cannot be any, as iam_dir
+	// is not set and empty, everybody who can reach the gateway.
+	BasicAuth bool
 	// GenerateIAM, GenerateKey and GenerateSecrets say that the three paths above
 	// are ours to fill: a path the operator gave must hold what it should
 	// already, so that one that is misspelt is noticed.
@@ -94,6 +98,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionsDir:      e.str("", "functions_dir"),
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
+		BasicAuth:         e.boolean(true, "basic_auth"),
 		Debug:             e.boolean(false, "debug"),
 	}
 	if c.WriteTimeout == 0 {
@@ -120,7 +125,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 	c.GenerateKey = !given
 	_, _, given = e.lookup("secret_mount_path")
 	c.SecretMountPath = e.str(filepath.Join(c.DataDir, "secrets"), "secret_mount_path")
-	c.GenerateSecrets = !given
+	c.GenerateSecrets = !given && c.BasicAuth
 
 	embedded := e.values["functions_provider_url"] == ""
 	host := ""

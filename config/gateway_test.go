@@ -25,6 +25,7 @@ func TestParseGatewayDefaults(t *testing.T) {
 		GenerateIAM:       true,
 		GenerateKey:       true,
 		GenerateSecrets:   true,
+		BasicAuth:         true,
 		FunctionNamespace: "openfaas-fn",
 		IAMNamespace:      "openfaas",
 	}, c)
@@ -51,6 +52,13 @@ func TestParseGatewayValues(t *testing.T) {
 	require.True(t, c.Debug)
 	require.False(t, c.IAMKubernetes)
 
+	require.True(t, c.BasicAuth)
+
+	c, err = ParseGateway([]string{"basic_auth=false"})
+	require.NoError(t, err)
+	require.False(t, c.BasicAuth)
+	require.False(t, c.GenerateSecrets, "there is no password to make")
+
 	c, err = ParseGateway([]string{"iam_store=kubernetes", "iam_namespace=iam", "KUBECONFIG=/a:/b"})
 	require.NoError(t, err)
 	require.True(t, c.IAMKubernetes)
@@ -66,6 +74,7 @@ func TestParseGatewayErrors(t *testing.T) {
 		says    string
 	}{
 		{"port", []string{"port=70000"}, `port="70000": want a whole number from 0 to 65535`},
+		{"basic_auth misspelt", []string{"basic_auth=off"}, `basic_auth="off": want true or false`},
 		{"listen without port", []string{"listen=127.0.0.1"}, `listen="127.0.0.1"`},
 		{"listen with a name as port", []string{"listen=127.0.0.1:http"}, `listen="127.0.0.1:http"`},
 		{"listen on a socket", []string{"listen=unix:///x"}, `listen="unix:///x"`},

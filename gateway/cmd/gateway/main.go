@@ -70,6 +70,7 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   KUBECONFIG                        how to reach the cluster; unset: as its pods do
   issuer_key_path         $data_dir/keys        signing key, or folder of them, made if not set
   secret_mount_path       $data_dir/secrets     admin credentials, made if not set
+  basic_auth              true      false: API tokens alone open /system/
   system_issuer           http://host:port      our issuer URL, as callers see it
   base_host                         the same, where system_issuer is not set
   functions_provider_url            a faas-provider; unset: functions are processes here

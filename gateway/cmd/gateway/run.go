@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -70,9 +71,13 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return fmt.Errorf("issuer_key_path: %w", err)
 	}
-	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
-	if err != nil {
+	credentials, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
+	if err != nil && (settings.BasicAuth || !errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("secret_mount_path: %w", err)
+	}
+	var admin gateway.Credentials
+	if settings.BasicAuth {
+		admin = credentials // else they are for the provider alone, if there are any
 	}
 	var documents map[string][]byte
 	if dev != nil {
@@ -96,7 +101,11 @@ func run(environ []string, dev *development) error {
 		return err
 	}
 
-	functions, err := openProvider(settings, self, admin, dev, log)
+	open, err := openToAll(settings, listener.Addr())
+	if err != nil {
+		return err
+	}
+	functions, err := openProvider(settings, self, credentials, dev, log)
 	if err != nil {
 		return err
 	}
@@ -106,6 +115,7 @@ func run(environ []string, dev *development) error {
 		Issuer:           system,
 		Exchange:         exchanger,
 		Admin:            admin,
+		Open:             open,
 		DefaultNamespace: settings.FunctionNamespace,
 		Documents:        documents,
 		ReadTimeout:      settings.ReadTimeout,
@@ -126,11 +136,36 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
+	if open {
+		log.Warn().Msgf("basic_auth=false and no IAM objects in %s: everybody on this machine may deploy and delete functions", settings.IAMDir)
+	}
 	running.Go(func() { functions.announce(signalled, dev, settings, self, log) })
 	err = gw.Serve(signalled, listener)
 	endBackground()
 	running.Wait()
 	return err
+}
+
+// openToAll reports whether the administration API asks for nothing. It must
+// have been said so, there must be no objects by which tokens could be asked
+// for (a file that is faulty is still the operator's wish to have some), and
+// nobody from elsewhere must get here.
+func openToAll(settings config.Gateway, address net.Addr) (bool, error) {
+	if settings.BasicAuth || settings.IAMKubernetes || !settings.GenerateIAM {
+		return false, nil
+	}
+	entries, err := os.ReadDir(settings.IAMDir)
+	if err != nil {
+		return false, fmt.Errorf("iam_dir: %w", err)
+	}
+	if len(entries) > 0 {
+		return false, nil
+	}
+	if tcp, ok := address.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return false, fmt.Errorf("basic_auth=false without IAM objects opens /system/ to everybody who can reach %s: "+
+			"set listen=127.0.0.1:8080, or iam_dir or iam_store to have API tokens asked for", address)
+	}
+	return true, nil
 }
 
 // iamStore has the IAM objects, wherever they are.

@@ -42,10 +42,12 @@ func (p *Provider) List(ctx context.Context, namespace string) ([]types.Function
 		if err := p.do(ctx, http.MethodGet, "/system/functions", in(n), nil, &some); err != nil {
 			return nil, err
 		}
-		for i := range some {
-			some[i].Namespace = cmp.Or(some[i].Namespace, n)
+		for _, f := range some {
+			f.Namespace = cmp.Or(f.Namespace, n)
+			if n == "" || f.Namespace == n { // some providers know one namespace, whatever is asked
+				functions = append(functions, f)
+			}
 		}
-		functions = append(functions, some...)
 	}
 	slices.SortFunc(functions, func(a, b types.FunctionStatus) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
@@ -62,6 +64,9 @@ func (p *Provider) Status(ctx context.Context, f provider.Function, usage bool) 
 	var status types.FunctionStatus
 	err := p.do(ctx, http.MethodGet, "/system/function/"+f.Name, query, nil, &status)
 	status.Namespace = cmp.Or(status.Namespace, f.Namespace)
+	if err == nil && status.Namespace != f.Namespace {
+		return types.FunctionStatus{}, provider.ErrNotFound // it was not asked for that one
+	}
 	return status, err
 }
 
