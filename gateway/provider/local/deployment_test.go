@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/openfaas/faas-provider/logs"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
 
@@ -101,8 +102,13 @@ func TestSecrets(t *testing.T) {
 	status, _ := m.call("f")
 	require.Equal(t, http.StatusOK, status)
 	require.NoError(t, m.Scale(ctx, fn("f"), 0))
-	_, body = m.call("f")
-	require.Contains(t, body, "faas-cli secret create mine")
+	status, body = m.call("f")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Equal(t, "function f.openfaas-fn does not start: its logs say why", body)
+	require.Contains(t, m.log.String(), "faas-cli secret create mine")
+	var last string
+	require.NoError(t, m.Logs(ctx, logs.Request{Name: "f", Namespace: "openfaas-fn", Tail: 1}, func(l logs.Message) error { last = l.Text; return nil }))
+	require.Contains(t, last, "faas-cli secret create mine")
 
 	for name, s := range map[string]types.Secret{
 		"empty":         secret("a", ""),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -86,8 +87,10 @@ func (r *replica) run(ctx context.Context) {
 		if time.Since(started) > healthyAfter {
 			pause = firstPause
 		}
+		ended := fmt.Sprintf("watchdog ended (%v), starting it again in %s", err, pause)
+		r.function.log.Error().Str("instance", r.name).Msg(ended)
+		r.function.output.add(r.name, ended)
 		r.set(false, err)
-		r.function.log.Error().Str("instance", r.name).Msgf("watchdog ended (%v), starting it again in %s", err, pause)
 		select {
 		case <-stop:
 			return
