@@ -2,10 +2,12 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/openfaas/faas-provider/logs"
@@ -85,6 +87,25 @@ func TestSecrets(t *testing.T) {
 	require.NoError(t, m.Deploy(ctx, d))
 	_, body := m.call("f")
 	require.Equal(t, "onemine\ndrwx------\n-rw-------\n", body)
+
+	// However updates and starts fall together, the last value comes last.
+	var updating sync.WaitGroup
+	updating.Go(func() {
+		for i := range 20 {
+			if err := m.UpdateSecret(ctx, secret("mine", fmt.Sprint(i))); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range 4 {
+		require.NoError(t, m.Scale(ctx, fn("f"), uint64(i%2)))
+		require.NoError(t, m.Update(ctx, d))
+	}
+	updating.Wait()
+	require.NoError(t, m.Scale(ctx, fn("f"), 1))
+	m.waitReplicas("f", 1)
+	_, body = m.call("f")
+	require.True(t, strings.HasPrefix(body, "19mine"), body)
 
 	require.NoError(t, m.UpdateSecret(ctx, secret("mine", "two")))
 	_, body = m.call("f")

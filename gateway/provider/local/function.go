@@ -46,6 +46,8 @@ type function struct {
 	changed  chan struct{}  // closed, and another made, when one of these changes
 	running  sync.WaitGroup // replicas, also those that are ending
 
+	secretsMu sync.Mutex // for the files in secretsDir
+
 	usageMu sync.Mutex
 	used    time.Duration // CPU time at the last measurement
 	usedAt  time.Time
@@ -70,12 +72,6 @@ func (p *Provider) newFunction(r record) (*function, error) {
 	}
 	if err := f.check(r); err != nil {
 		return nil, invalid("function %s: %v", name, err)
-	}
-	if !r.Stack {
-		// A stack file's may be created when the gateway is up.
-		if missing := p.missingSecrets(name.Namespace, d.Secrets); len(missing) > 0 {
-			return nil, invalid("function %s: there is no secret %s", name, createThem(name.Namespace, missing))
-		}
 	}
 	dir, err := p.newFolder()
 	if err != nil {
@@ -298,6 +294,8 @@ func (f *function) close() (ended <-chan struct{}) {
 	remove := func(context.Context) {
 		defer close(end)
 		f.running.Wait()
+		f.secretsMu.Lock()
+		defer f.secretsMu.Unlock()
 		if err := os.RemoveAll(f.dir); err != nil {
 			f.log.Warn().Msgf("its folder stays: %v", err)
 		}

@@ -70,6 +70,10 @@ func (p *Provider) put(ctx context.Context, d types.FunctionDeployment, fromStac
 	if old != nil {
 		r.Created, r.Replicas = old.created, old.wantedReplicas()
 	}
+	if missing := p.missingSecrets(name.Namespace, d.Secrets); len(missing) > 0 && !fromStack {
+		// Those of a stack file may be created when the gateway is up.
+		return invalid("function %s: there is no secret %s", name, createThem(name.Namespace, missing))
+	}
 	f, err := p.newFunction(r)
 	if err != nil {
 		return err
@@ -98,6 +102,13 @@ func (p *Provider) put(ctx context.Context, d types.FunctionDeployment, fromStac
 		}
 	}
 	f.converge()
+	if old == nil {
+		return nil
+	}
+	// Once more, for a secret that has changed before f was known to have it.
+	if err := f.writeSecrets(d.Secrets...); err != nil {
+		f.log.Warn().Msg(err.Error())
+	}
 	return nil
 }
 

@@ -80,7 +80,8 @@ type Provider struct {
 // lifetime is how long processes may run: from Run until its context ends.
 type lifetime struct {
 	ctx     context.Context // nil before Run
-	running sync.WaitGroup  // of goroutines that own processes or folders
+	ended   bool
+	running sync.WaitGroup // of goroutines that own processes or folders
 }
 
 // Open returns a provider with what StateDir holds. It starts nothing yet. A
@@ -109,9 +110,9 @@ func (p *Provider) Run(ctx context.Context) {
 		f.converge()
 	}
 	<-ctx.Done()
-	// Whoever saw ctx alive in launch has added to running when this is passed.
 	p.startMu.Lock()
-	p.startMu.Unlock() //nolint:staticcheck // an empty section is a barrier
+	p.life.ended = true // nothing is added to running from here on
+	p.startMu.Unlock()
 	p.life.running.Wait()
 }
 
@@ -120,7 +121,7 @@ func (p *Provider) Run(ctx context.Context) {
 func (p *Provider) launch(run func(ctx context.Context)) bool {
 	p.startMu.Lock()
 	defer p.startMu.Unlock()
-	if p.life.ctx == nil || p.life.ctx.Err() != nil {
+	if p.life.ctx == nil || p.life.ended {
 		return false
 	}
 	p.life.running.Go(func() { run(p.life.ctx) })

@@ -113,7 +113,11 @@ func (r *replica) set(ready bool, failed error) {
 // runOnce starts the watchdog and waits for its end, for which stop asks.
 func (r *replica) runOnce(ctx context.Context, stop <-chan struct{}) error {
 	f := r.function
-	if err := f.writeSecrets(); err != nil {
+	if err := f.writeSecrets(f.deployment.Secrets...); err != nil {
+		return err
+	}
+	// As new: a socket that a killed function has left would be in the way.
+	if err := os.RemoveAll(r.dir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(r.dir, "tmp"), 0o700); err != nil {
@@ -154,9 +158,6 @@ func (r *replica) runOnce(ctx context.Context, stop <-chan struct{}) error {
 	r.pid.Store(0)
 	close(exited)
 	stopWatching()
-	// What it has left in its group: its function leads another, and the kernel
-	// has ended that one.
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	output.flush()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		return errors.New("exit status 0")

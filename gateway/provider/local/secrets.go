@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/openfaas/faas-provider/types"
@@ -101,9 +102,9 @@ func (p *Provider) putSecret(ctx context.Context, s types.Secret, allowed func(e
 // passOn gives running functions the new value of a secret.
 func (p *Provider) passOn(namespace, name string) error {
 	for _, f := range p.sorted(namespace) {
-		// Those without the file read it when they start.
-		if isFile(filepath.Join(f.secretsDir(), name)) {
-			if err := f.writeSecrets(); err != nil {
+		if slices.Contains(f.deployment.Secrets, name) {
+			// One whose folder is gone has been deleted meanwhile.
+			if err := f.writeSecrets(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("secret %s is kept, and not passed on to function %s: %w", name, f.name, err)
 			}
 		}
@@ -149,12 +150,14 @@ func createThem(namespace string, names []string) string {
 		strings.Join(names, ", "), namespace, names[0])
 }
 
-// writeSecrets puts the secrets that f names, and no others, into its folder.
-func (f *function) writeSecrets() error {
-	if err := os.MkdirAll(f.secretsDir(), 0o700); err != nil {
+// writeSecrets puts these of f's secrets into its folder.
+func (f *function) writeSecrets(names ...string) error {
+	f.secretsMu.Lock() // from reading to writing, so that no old value comes last
+	defer f.secretsMu.Unlock()
+	if err := os.Mkdir(f.secretsDir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	for _, name := range f.deployment.Secrets {
+	for _, name := range names {
 		value, err := os.ReadFile(f.provider.secretPath(f.name.Namespace, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("there is no secret %s", createThem(f.name.Namespace, []string{name}))

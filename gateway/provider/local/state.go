@@ -101,25 +101,12 @@ func (p *Provider) load() error {
 			p.config.Log.Warn().Msgf("namespace %s has a function and no file of its own: it is there again, without labels", name.Namespace)
 			p.namespaces[name.Namespace] = types.FunctionNamespace{Name: name.Namespace}
 		}
-		f, err := p.restore(r)
+		f, err := p.newFunction(r)
 		if err == nil {
 			p.functions[name] = f
 		}
 		return err
 	})
-}
-
-// restore makes the function of a record. A secret that is missing keeps its
-// replicas from starting until it is there, and not the function from being
-// known.
-func (p *Provider) restore(r record) (*function, error) {
-	fromStack := r.Stack
-	r.Stack = true
-	f, err := p.newFunction(r)
-	if err == nil {
-		f.stack = fromStack
-	}
-	return f, err
 }
 
 // eachFile has use read each JSON file of a folder of StateDir. What it refuses
