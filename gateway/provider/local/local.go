@@ -152,28 +152,28 @@ func (p *Provider) WaitReady(ctx context.Context) (unready []string) {
 // Endpoint implements provider.Provider. A function that has no replica is given
 // one, and one that starts is waited for, however many callers there are.
 func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provider.Endpoint, error) {
-	f := p.function(name)
-	if f == nil {
-		return provider.Endpoint{}, provider.ErrNotFound
-	}
-	if r := f.pick(); r != nil {
-		return provider.Endpoint{Upstream: r.upstream}, nil
+	if f := p.function(name); f != nil {
+		if r := f.pick(); r != nil {
+			return provider.Endpoint{Upstream: r.upstream}, nil
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.config.ReadyTimeout)
 	defer cancel()
 	for {
-		wanted, _, changed := f.counts()
+		// Each time: an update may have put another in its place.
+		f := p.function(name)
+		if f == nil {
+			return provider.Endpoint{}, provider.ErrNotFound
+		}
+		wanted, _, changed := f.counts() // before pick, so that no change is missed
+		if r := f.pick(); r != nil {
+			return provider.Endpoint{Upstream: r.upstream}, nil
+		}
 		if wanted == 0 {
 			if err := p.wake(ctx, name); err != nil {
 				return provider.Endpoint{}, err
 			}
-		}
-		// Looked up again each time: an update may have put another in its place.
-		if f = p.function(name); f == nil {
-			return provider.Endpoint{}, provider.ErrNotFound
-		}
-		if r := f.pick(); r != nil {
-			return provider.Endpoint{Upstream: r.upstream}, nil
+			continue
 		}
 		if f.failure() != nil {
 			// The reason is for those who may read its logs.

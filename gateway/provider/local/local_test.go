@@ -170,6 +170,28 @@ func TestDeleteDrains(t *testing.T) {
 	require.NoFileExists(t, m.recordPath(fn("f")))
 }
 
+// TestCallsDuringReplacements: who waits for a version that never gets ready is
+// served by the one that takes its place.
+func TestCallsDuringReplacements(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	for i := range 10 {
+		require.NoError(t, m.Deploy(t.Context(), types.FunctionDeployment{
+			Service: "f", Namespace: "openfaas-fn", EnvProcess: "sleep 3600",
+			EnvVars: map[string]string{"mode": "http", "ready_path": "/", "GORACE": fastExit["GORACE"]},
+		}))
+		answers := make(chan string, 5)
+		for range cap(answers) {
+			go func() { _, body := m.call("f"); answers <- body }()
+		}
+		require.NoError(t, m.Update(t.Context(), shell("f", "echo x")))
+		for range cap(answers) {
+			require.Equal(t, "x\n", <-answers, i)
+		}
+		require.NoError(t, m.Delete(t.Context(), fn("f")))
+	}
+}
+
 func TestDeleteDuringStart(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "")

@@ -97,15 +97,16 @@ func (p *Provider) load() error {
 		if p.recordPath(name) != path {
 			return fmt.Errorf("it is of function %s, want the file's name", name)
 		}
+		f, err := p.newFunction(r)
+		if err != nil {
+			return err
+		}
+		p.functions[name] = f
 		if _, exists := p.namespaces[name.Namespace]; !exists {
 			p.config.Log.Warn().Msgf("namespace %s has a function and no file of its own: it is there again, without labels", name.Namespace)
 			p.namespaces[name.Namespace] = types.FunctionNamespace{Name: name.Namespace}
 		}
-		f, err := p.newFunction(r)
-		if err == nil {
-			p.functions[name] = f
-		}
-		return err
+		return nil
 	})
 }
 
