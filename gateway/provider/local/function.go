@@ -210,7 +210,9 @@ func (f *function) environment(replicaDir, secretsDir string) []string {
 		}
 	}
 	values["PATH"] = c.Path
-	values["jwt_auth_authority"] = c.Authority
+	if f.deployment.EnvVars["jwt_auth_jwks_file"] == "" {
+		values["jwt_auth_authority"] = c.Authority
+	}
 	if f.deployment.EnvVars["mode"] == "http" {
 		values["upstream_url"] = "unix://" + filepath.Join(replicaDir, "function.sock")
 	}
