@@ -92,6 +92,13 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 // ValidName reports whether name can name a function or a namespace.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
 
+// secretPattern is a DNS subdomain (RFC 1123), which names of secrets are in
+// Kubernetes: labels with dots between them. No path can be made of it.
+var secretPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// ValidSecretName reports whether name can name a secret.
+func ValidSecretName(name string) bool { return len(name) <= 253 && secretPattern.MatchString(name) }
+
 // ParseGateway reads the gateway's configuration from environ, a list of
 // "name=value". The error is an [*Error] that names every bad variable.
 func ParseGateway(environ []string) (Gateway, error) {

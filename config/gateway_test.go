@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,5 +122,15 @@ func TestValidName(t *testing.T) {
 	}
 	for _, name := range []string{"", "-a", "a-", "A", "a.b", "a/b", "a_b", "é", "a\n", "..", string(make([]byte, 64))} {
 		require.False(t, ValidName(name), "%q", name)
+	}
+}
+
+func TestValidSecretName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "api-key", "tls.crt", "a.b-c.d9", strings.Repeat("a", 253)} {
+		require.True(t, ValidSecretName(name), name)
+	}
+	for _, name := range []string{"", ".", "..", "a.", ".a", "a..b", "-a", "a-", "a.-b", "A", "a/b", "a b", "a\n", "*", strings.Repeat("a", 254)} {
+		require.False(t, ValidSecretName(name), name)
 	}
 }

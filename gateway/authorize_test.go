@@ -132,7 +132,7 @@ func TestPermissionMatrix(t *testing.T) {
 	a.gateway.MetricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", "/metrics", nil))
 	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="allowed"} 4`) // *, dev:*, dev:env, admin
 	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="denied"}`)
-	require.Contains(t, a.log.String(), `"subject":"alice","issuer":"http://idp.test","action":"Secret:Delete","resource":"secret env.dev","status":403,"message":"DELETE denied"`)
+	require.Contains(t, a.log.String(), `"subject":"alice","issuer":"http://idp.test","action":"Secret:Delete","resource":"secret env in dev","status":403,"message":"DELETE denied"`)
 	require.NotContains(t, a.log.String(), token)
 }
 
