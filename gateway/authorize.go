@@ -144,8 +144,11 @@ func (g *Gateway) logOperation(route *route, op operation, who caller, status in
 	if result == "denied" {
 		level = zerolog.WarnLevel
 	}
-	g.config.Log.WithLevel(level).Str("subject", clip(who.name)).Str("issuer", clip(who.issuer)).
-		Str("action", route.action).Str("resource", op.what).Int("status", status).Msgf("%s %s", route.method, result)
+	e := g.config.Log.WithLevel(level).Str("subject", clip(who.name))
+	if who.issuer != "" {
+		e = e.Str("issuer", clip(who.issuer))
+	}
+	e.Str("action", route.action).Str("resource", op.what).Int("status", status).Msgf("%s %s", route.method, result)
 }
 
 // authenticate returns who sent a request: the administrator, the bearer of an
