@@ -36,9 +36,17 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	endpoint, err := g.config.Provider.Endpoint(bounded, f)
 	cancel()
 	if err != nil {
+		var refusal *provider.Error
 		status := statusOf(err)
 		if status == http.StatusNotFound {
 			plain(ctx, status, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
+			return
+		} else if errors.As(err, &refusal) {
+			// It does not start, say. Worth another try, as by the queue's workers.
+			if refusal.Status == http.StatusServiceUnavailable {
+				ctx.Response.Header.Set("Retry-After", "1")
+			}
+			plain(ctx, refusal.Status, refusal.Message)
 			return
 		}
 		g.config.Log.Error().Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error())

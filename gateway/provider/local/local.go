@@ -174,8 +174,9 @@ func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provid
 		if r := f.pick(); r != nil {
 			return provider.Endpoint{Upstream: r.upstream}, nil
 		}
-		if err := f.failure(); err != nil {
-			return provider.Endpoint{}, unavailable("function %s does not start: %v", name, err)
+		if f.failure() != nil {
+			// The reason is for those who may read its logs.
+			return provider.Endpoint{}, unavailable("function %s does not start: its logs say why", name)
 		}
 		select {
 		case <-changed:

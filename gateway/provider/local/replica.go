@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -86,8 +87,10 @@ func (r *replica) run(ctx context.Context) {
 		if time.Since(started) > healthyAfter {
 			pause = firstPause
 		}
+		ended := fmt.Sprintf("watchdog ended (%v), starting it again in %s", err, pause)
+		r.function.log.Error().Str("instance", r.name).Msg(ended)
+		r.function.output.add(r.name, ended)
 		r.set(false, err)
-		r.function.log.Error().Str("instance", r.name).Msgf("watchdog ended (%v), starting it again in %s", err, pause)
 		select {
 		case <-stop:
 			return
@@ -195,7 +198,9 @@ func (r *replica) watchReadiness(ctx context.Context) {
 			},
 		},
 	}
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	// A quarter of the time so far: a cold start is not to wait much longer than
+	// it takes.
+	for pause := 2 * time.Millisecond; ; pause = min(pause+pause/4, time.Second) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://watchdog/_/ready", nil)
 		if err != nil {
 			return
