@@ -195,6 +195,8 @@ func TestAttackClaims(t *testing.T) {
 		{"name twice below", good[:len(good)-1] + `,"x":{"y":[{"z":1,"z":2}]}}`, 401, twice},
 		{"permissions twice below", strings.Replace(good, `"permissions":`, `"permissions":[],"permissions":`, 1), 401, twice},
 		{"too deep", good[:len(good)-1] + `,"x":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + `}`, 401, tooDeep},
+		{"many values", good[:len(good)-1] + `,"x":[` + strings.Repeat("1,", 970) + `1]}`, 200, allowed},
+		{"too many values", good[:len(good)-1] + `,"x":[` + strings.Repeat("1,", 1000) + `1]}`, 401, tooMany},
 		{"far too deep", good[:len(good)-1] + `,"x":` + strings.Repeat("[", 2500) + strings.Repeat("]", 2500) + `}`, 401, tooDeep},
 		{"__proto__", good[:len(good)-1] + `,"__proto__":{"function":{"permissions":["*"]}}}`, 200, allowed},
 		{"exp twice", good[:len(good)-1] + `,"exp":253402300799}`, 401, twice},

@@ -94,6 +94,8 @@ func TestAttackHeader(t *testing.T) {
 		{"deep", `{"alg":"ES256","kid":"ES256","x":` + strings.Repeat("[", 15) + strings.Repeat("]", 15) + `}`, 200, allowed},
 		{"too deep", `{"alg":"ES256","kid":"ES256","x":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + `}`, 401, tooDeep},
 		{"too deep in objects", `{"alg":"ES256","kid":"ES256","x":` + strings.Repeat(`{"x":`, 16) + "1" + strings.Repeat("}", 16) + `}`, 401, tooDeep},
+		{"many values", `{"alg":"ES256","kid":"ES256","x":[` + strings.Repeat("1,", 90) + `1]}`, 200, allowed},
+		{"too many values", `{"alg":"ES256","kid":"ES256","x":[` + strings.Repeat("1,", 2800) + `1]}`, 401, tooMany},
 		{"far too deep", strings.Repeat("[", 1500) + strings.Repeat("]", 1500), 401, tooDeep},
 		{"array", `["ES256"]`, 401, notObject},
 		{"string", `"ES256"`, 401, notObject},

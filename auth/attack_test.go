@@ -21,6 +21,7 @@ const (
 	notJSON    = prefix + "the header or the claims are not JSON"
 	notObject  = prefix + "the header or the claims are not a JSON object"
 	tooDeep    = prefix + "the header or the claims are nested too deeply"
+	tooMany    = prefix + "the header or the claims have too many values"
 	twice      = prefix + "the header or the claims have a name twice"
 	halfPair   = prefix + "the header or the claims hold half a surrogate pair"
 	noKid      = prefix + "kid is missing or not a string"
@@ -51,7 +52,7 @@ const (
 // reasons are all of them. A refusal says one of these and nothing else, so it
 // cannot hold anything of a token.
 var reasons = []string{
-	noBearer, several, tooLong, notThree, emptyPart, notBase64, notUTF8, notJSON, notObject, tooDeep, twice, halfPair,
+	noBearer, several, tooLong, notThree, emptyPart, notBase64, notUTF8, notJSON, notObject, tooDeep, tooMany, twice, halfPair,
 	noKid, noAlg, wrongAlg, unknownKid, extension, nested, wrongTyp, badSig, wrongIss, badAud, wrongAud,
 	badExp, expired, badIat, future, backwards, badNbf, tooEarly, noFunction, badPerms, badFnAud, forbidden,
 }

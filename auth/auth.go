@@ -73,7 +73,7 @@ func UnverifiedIssuer(token []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	claims, err := decodeObject(t.payload)
+	claims, err := decodeObject(t.payload, maxClaimsValues)
 	if err != nil {
 		return "", err
 	}

@@ -259,7 +259,7 @@ func FuzzDecodeObject(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		ours, err := decodeObject(data)
+		ours, err := decodeObject(data, maxClaimsValues)
 		if err != nil {
 			if !errors.Is(err, ErrInvalidToken) {
 				t.Fatalf("not refused as a token: %v", err)
@@ -275,7 +275,7 @@ func FuzzDecodeObject(f *testing.F) {
 		if !reflect.DeepEqual(ours, theirs) {
 			t.Fatalf("we read %v, encoding/json %v", ours, theirs)
 		}
-		again, err := decodeObject([]byte(marshal(ours)))
+		again, err := decodeObject([]byte(marshal(ours)), maxClaimsValues)
 		if err != nil || !reflect.DeepEqual(ours, again) {
 			t.Fatalf("written again it reads %v, %v", again, err)
 		}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"runtime"
 	"strings"
@@ -35,8 +36,9 @@ func BenchmarkVerify(b *testing.B) {
 	run("refused/unknown kid", "Bearer "+mint("ES256", goodClaims(), map[string]any{"kid": "x"}), 401, nil)
 	run("refused/signature", "Bearer "+good[:len(good)-8]+"AAAAAAAA", 401, nil)
 	run("refused/expired", "Bearer "+mint("ES256", withClaim("exp", 1), nil), 401, nil)
+	run("refused/8 KiB of header", "Bearer "+base64.RawURLEncoding.EncodeToString([]byte(`{"x":[`+strings.Repeat("1,", 2900)+`1]}`))+".e30.AA", 401, nil)
 	run("refused/8 KiB of dots", "Bearer "+strings.Repeat(".", MaxToken), 401, nil)
-	run("miss/8 KiB", "Bearer "+mint("ES256", withClaim("x", strings.Split(strings.Repeat("a ", 1000), " ")), nil), 200, func(v *Verifier) { v.verdicts.InvalidateAll() })
+	run("miss/8 KiB", "Bearer "+mint("ES256", withClaim("x", strings.Split(strings.Repeat("aaaaa ", 600), " ")), nil), 200, func(v *Verifier) { v.verdicts.InvalidateAll() })
 
 	b.Run("hit/parallel", func(b *testing.B) {
 		v := newVerifier(b, nil)

@@ -11,11 +11,16 @@ import (
 // itself is 1.
 const maxDepth = 16
 
+// How many names and values there may be. Each costs a hundred times what its
+// bytes do, and anybody may have us read a header, and the claims that tell the
+// issuer, before a signature says whether it is worth it.
+const maxHeaderValues, maxClaimsValues = 100, 1000
+
 // decodeObject reads a JSON object so that no other reader could read it
 // differently: names are exact and unique at every depth (RFC 8725 §2.4),
 // text is valid Unicode (RFC 7493 §2.1), nothing follows. Numbers stay as
-// written.
-func decodeObject(data []byte) (map[string]any, error) {
+// written. More than so many names and values are refused.
+func decodeObject(data []byte, values int) (map[string]any, error) {
 	if !utf8.Valid(data) {
 		return nil, refused("the header or the claims are not UTF-8")
 	}
@@ -23,7 +28,7 @@ func decodeObject(data []byte) (map[string]any, error) {
 	if !json.Valid(data) {
 		return nil, refused("the header or the claims are not JSON")
 	}
-	d := decoder{data, json.NewDecoder(bytes.NewReader(data))}
+	d := &decoder{data, json.NewDecoder(bytes.NewReader(data)), values}
 	d.tokens.UseNumber()
 	v, err := d.value(1)
 	if err != nil {
@@ -40,9 +45,13 @@ func decodeObject(data []byte) (map[string]any, error) {
 type decoder struct {
 	data   []byte
 	tokens *json.Decoder
+	left   int // values that may still come
 }
 
-func (d decoder) value(depth int) (any, error) {
+func (d *decoder) value(depth int) (any, error) {
+	if d.left--; d.left < 0 {
+		return nil, refused("the header or the claims have too many values")
+	}
 	start := d.tokens.InputOffset()
 	token, err := d.tokens.Token()
 	if err != nil {
@@ -64,7 +73,7 @@ func (d decoder) value(depth int) (any, error) {
 	}
 }
 
-func (d decoder) object(depth int) (any, error) {
+func (d *decoder) object(depth int) (any, error) {
 	m := make(map[string]any)
 	for d.tokens.More() {
 		v, err := d.value(depth)
@@ -83,7 +92,7 @@ func (d decoder) object(depth int) (any, error) {
 	return m, err
 }
 
-func (d decoder) array(depth int) (any, error) {
+func (d *decoder) array(depth int) (any, error) {
 	list := []any{}
 	for d.tokens.More() {
 		v, err := d.value(depth + 1)
@@ -99,7 +108,7 @@ func (d decoder) array(depth int) (any, error) {
 // checkString refuses half a surrogate pair ("\ud800"), which encoding/json
 // turns into U+FFFD: two different names would become one. A string that
 // holds both U+FFFD and an escaped pair is refused along with it.
-func (d decoder) checkString(s string, start int64) error {
+func (d *decoder) checkString(s string, start int64) error {
 	if !strings.ContainsRune(s, utf8.RuneError) {
 		return nil
 	}

@@ -39,7 +39,7 @@ func parseCompact(token []byte) (compact, error) {
 			return compact{}, err
 		}
 	}
-	header, err := decodeObject(decoded[0])
+	header, err := decodeObject(decoded[0], maxHeaderValues)
 	if err != nil {
 		return compact{}, err
 	}
@@ -122,7 +122,7 @@ func verifySignature(ctx context.Context, keys *jwks.Remote, token []byte) (Clai
 	if key.Verify(t.signingInput, t.signature) != nil {
 		return nil, nil, refused("signature does not verify")
 	}
-	claims, err := decodeObject(t.payload)
+	claims, err := decodeObject(t.payload, maxClaimsValues)
 	if err != nil {
 		return nil, nil, err
 	}

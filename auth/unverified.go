@@ -8,12 +8,12 @@ func UnverifiedClaims(token []byte) (Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeObject(t.payload)
+	return decodeObject(t.payload, maxClaimsValues)
 }
 
 // DecodeClaims reads claims from JSON as they are read from a token, with the
 // same errors.
-func DecodeClaims(data []byte) (Claims, error) { return decodeObject(data) }
+func DecodeClaims(data []byte) (Claims, error) { return decodeObject(data, maxClaimsValues) }
 
 // Check compares c with x, as ParseToken does once a signature is verified.
 func (c Claims) Check(x Expect) error {

@@ -21,7 +21,7 @@ type Config struct {
 	// Namespace and Name are the function's.
 	Namespace, Name string
 	// Claims names those that Caller is to carry; nil = none. A token whose
-	// values are longer than 1 KiB together is verified at every call, since
+	// values are longer than 512 bytes together is verified at every call, since
 	// verdicts hold them.
 	Claims []string
 	// Leeway is granted on exp, nbf and iat, at most 60s; 0 = 1s.
@@ -56,7 +56,7 @@ type Verifier struct {
 // maxKept bounds the claims of one verdict, in bytes. Whoever can have their
 // claims chosen could otherwise fill the memory with good tokens: 10,000
 // verdicts of 8 KiB each.
-const maxKept = 1 << 10
+const maxKept = 1 << 9
 
 // verdict is what was decided on a token whose signature and claims are good.
 // It holds until the token expires or its key is withdrawn.

@@ -60,6 +60,15 @@ type Gateway struct {
 	// already, so that one that is misspelt is noticed.
 	GenerateIAM, GenerateKey, GenerateSecrets bool
 
+	// CABundlePath is a PEM file of certificates to trust besides the system's
+	// when issuers' keys are fetched (ca_bundle_path).
+	CABundlePath string
+	// InsecureTLS takes any certificate there (insecure_tls).
+	InsecureTLS bool
+	// KubernetesAddress is the API server's host:port, as Kubernetes tells every
+	// pod (KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT); "" = we run in none.
+	KubernetesAddress string
+
 	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
 	// nil = the functions run here, as processes.
 	FunctionsProvider *url.URL
@@ -83,6 +92,13 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 // ValidName reports whether name can name a function or a namespace.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
 
+// secretPattern is a DNS subdomain (RFC 1123), which names of secrets are in
+// Kubernetes: labels with dots between them. No path can be made of it.
+var secretPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// ValidSecretName reports whether name can name a secret.
+func ValidSecretName(name string) bool { return len(name) <= 253 && secretPattern.MatchString(name) }
+
 // ParseGateway reads the gateway's configuration from environ, a list of
 // "name=value". The error is an [*Error] that names every bad variable.
 func ParseGateway(environ []string) (Gateway, error) {
@@ -96,6 +112,8 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
 		FunctionsDir:      e.str("", "functions_dir"),
+		CABundlePath:      e.str("", "ca_bundle_path"),
+		InsecureTLS:       e.boolean(false, "insecure_tls"),
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		BasicAuth:         e.boolean(true, "basic_auth"),
@@ -162,6 +180,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 	}
 	if !ValidName(c.FunctionNamespace) {
 		e.bad("function_namespace", c.FunctionNamespace, "a DNS label: lower case letters, digits and -")
+	}
+	if host := e.str("", "KUBERNETES_SERVICE_HOST"); host != "" {
+		c.KubernetesAddress = net.JoinHostPort(host, e.str("443", "KUBERNETES_SERVICE_PORT"))
 	}
 	switch v := e.str("console", "log_encoding"); v {
 	case "json":

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,8 @@ func TestParseGatewayValues(t *testing.T) {
 	c, err := ParseGateway([]string{
 		"port=9000", "metrics_port=0", "data_dir=/d", "issuer_key_path=/k", "secret_mount_path=/s",
 		"base_host=https://other", "system_issuer=https://gw.example.com/", "functions_provider_url=http://provider:8081",
-		"upstream_timeout=90", "log_encoding=json", "debug=1",
+		"upstream_timeout=90", "log_encoding=json", "debug=1", "ca_bundle_path=/ca.pem", "insecure_tls=true",
+		"KUBERNETES_SERVICE_HOST=fd00::1", "KUBERNETES_SERVICE_PORT=6443",
 	})
 	require.NoError(t, err)
 	require.Equal(t, ":9000", c.Address, "all interfaces in front of a provider")
@@ -50,6 +52,9 @@ func TestParseGatewayValues(t *testing.T) {
 	require.Equal(t, 90*time.Second, c.UpstreamTimeout)
 	require.True(t, c.LogJSON)
 	require.True(t, c.Debug)
+	require.Equal(t, "/ca.pem", c.CABundlePath)
+	require.True(t, c.InsecureTLS)
+	require.Equal(t, "[fd00::1]:6443", c.KubernetesAddress)
 	require.False(t, c.IAMKubernetes)
 
 	require.True(t, c.BasicAuth)
@@ -90,6 +95,7 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
+		{"insecure", []string{"insecure_tls=yes"}, `insecure_tls="yes": want true or false`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
 		{"store", []string{"iam_store=etcd"}, `iam_store="etcd": want folder or kubernetes`},
 		{"a folder beside the cluster", []string{"iam_store=kubernetes", "iam_dir=/iam"}, `iam_dir="/iam": want nothing while iam_store=kubernetes`},
@@ -116,5 +122,15 @@ func TestValidName(t *testing.T) {
 	}
 	for _, name := range []string{"", "-a", "a-", "A", "a.b", "a/b", "a_b", "é", "a\n", "..", string(make([]byte, 64))} {
 		require.False(t, ValidName(name), "%q", name)
+	}
+}
+
+func TestValidSecretName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "api-key", "tls.crt", "a.b-c.d9", strings.Repeat("a", 253)} {
+		require.True(t, ValidSecretName(name), name)
+	}
+	for _, name := range []string{"", ".", "..", "a.", ".a", "a..b", "-a", "a-", "a.-b", "A", "a/b", "a b", "a\n", "*", strings.Repeat("a", 254)} {
+		require.False(t, ValidSecretName(name), name)
 	}
 }

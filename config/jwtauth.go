@@ -49,6 +49,9 @@ func (e *env) jwtAuth(c *Watchdog) {
 		if _, _, ok := e.lookup("jwt_auth_issuer"); !ok {
 			e.bad("jwt_auth_issuer", "", "the issuer whose keys are in jwt_auth_jwks_file")
 		}
+		if !c.JWTAuth { // which an authority may be without: clusters set that for all
+			e.bad("jwt_auth_jwks_file", c.JWTKeysFile, needsJWTAuth)
+		}
 	}
 
 	c.JWTHideToken = !e.boolean(true, "jwt_auth_forward_token")

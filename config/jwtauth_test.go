@@ -68,6 +68,7 @@ func TestJWTAuthBadSettings(t *testing.T) {
 		{"jwt_auth=false jwt_auth_cors_preflight=true", "without jwt_auth"},
 		{"jwt_auth=false jwt_auth_headers=sub", "without jwt_auth"},
 		{"jwt_auth=false jwt_auth_skip_paths=/x", "without jwt_auth"},
+		{"jwt_auth=false jwt_auth_jwks_file=/keys.json jwt_auth_issuer=http://gw", "without jwt_auth"},
 		{"jwt_auth_skip_paths=/*", "jwt_auth=false to open every path"},
 		{"jwt_auth_skip_paths=public", "want paths such as"},
 		{"jwt_auth_skip_paths=/public/**", "want paths such as"},

@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
@@ -22,6 +23,9 @@ func (i Identity) Subject() (name, issuer string) {
 	issuer, _ = i.s.claims["fed:iss"].(string)
 	return i.s.name, issuer
 }
+
+// Expires returns when the token ends.
+func (i Identity) Expires() time.Time { return i.s.end }
 
 // Granted returns the resources on which action is granted, by those of the
 // token's policies that still exist, as they are now.

@@ -30,6 +30,7 @@ func TestAuthenticate(t *testing.T) {
 	name, iss := id.Subject()
 	require.Equal(t, "alice", name)
 	require.Equal(t, p.URL, iss)
+	require.Equal(t, now.Unix()+7200, id.Expires().Unix())
 	require.Equal(t, []iam.Resource{"dev:*"}, id.Granted("Function:Invoke"))
 	require.Equal(t, []iam.Resource{"dev:env"}, id.Granted("Function:List"), "the condition sees the API token's claims")
 	require.Empty(t, id.Granted("Secret:List"), "and not the ID token's")

@@ -59,8 +59,11 @@ type Config struct {
 	// MaxFunctionTokenLifetime bounds the life of function tokens, which cannot
 	// be revoked; 0 = 12h.
 	MaxFunctionTokenLifetime time.Duration
-	// Client fetches the keys of trusted issuers; nil = package jwks' default.
+	// Client fetches the keys of trusted issuers; nil = NewClient's, without a
+	// bundle.
 	Client *http.Client
+	// Cluster is the Kubernetes cluster that we run in; nil = none.
+	Cluster *Cluster
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
 	// Logf reports recoveries of the issuers' keys, several of them at a time;
@@ -102,6 +105,9 @@ func New(c Config) (*Exchanger, error) {
 	}
 	if c.Warnf == nil {
 		c.Warnf = c.Logf
+	}
+	if c.Client == nil {
+		c.Client = &http.Client{Transport: newTransport(nil)}
 	}
 	e := &Exchanger{c: c}
 	// Before the first request: how long our keys are to be published depends

@@ -49,6 +49,7 @@ func newProviderWith(t testing.TB, hang chan struct{}, key crypto.Signer, method
 	public, err := jwk.FromRaw(key.Public())
 	require.NoError(t, err)
 	require.NoError(t, public.Set(jwk.KeyIDKey, "idp-1"))
+	require.NoError(t, public.Set(jwk.AlgorithmKey, method.Alg()))
 	set := jwk.NewSet()
 	require.NoError(t, set.AddKey(public))
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,7 +132,7 @@ type gateway struct {
 	clock   atomic.Pointer[time.Time]
 }
 
-func newGateway(t testing.TB, set *iam.Set) *gateway {
+func newGateway(t testing.TB, set *iam.Set, changes ...func(*Config)) *gateway {
 	t.Helper()
 	key, err := issuer.Generate()
 	require.NoError(t, err)
@@ -140,7 +141,11 @@ func newGateway(t testing.TB, set *iam.Set) *gateway {
 	g := &gateway{issuer: i}
 	g.objects.Store(set)
 	g.clock.Store(&now)
-	g.Exchanger, err = New(Config{Issuer: i, Objects: g.objects.Load, Now: g.now})
+	c := Config{Issuer: i, Objects: g.objects.Load, Now: g.now}
+	for _, change := range changes {
+		change(&c)
+	}
+	g.Exchanger, err = New(c)
 	require.NoError(t, err)
 	return g
 }

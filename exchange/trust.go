@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -100,7 +102,7 @@ func (e *Exchanger) current() trust {
 		if iss == e.c.Issuer.URL() {
 			continue // see own
 		}
-		keys, err := jwks.NewRemote(jwks.Config{Authority: authority, Issuer: iss, Client: e.c.Client, Logf: e.c.Logf, Warnf: e.c.Warnf})
+		keys, err := e.remoteKeys(i, authority)
 		if err != nil {
 			e.c.Warnf("JwtIssuer %s: %v", i.Metadata.Name, err)
 			continue
@@ -116,6 +118,33 @@ func (e *Exchanger) current() trust {
 	}
 	e.trust = next
 	return next
+}
+
+// remoteKeys returns the keys of i, to be fetched from authority.
+func (e *Exchanger) remoteKeys(i *iam.JwtIssuer, authority string) (*jwks.Remote, error) {
+	where, err := url.Parse(authority)
+	if err != nil {
+		return nil, err
+	}
+	client := *e.c.Client
+	if client.Transport == nil {
+		client.Transport = http.DefaultTransport
+	}
+	if e.c.Cluster != nil && where.Scheme == "https" && e.c.Cluster.is(where) {
+		client.Transport = clusterTransport{e.c.Cluster, client.Transport}
+	}
+	if i.Spec.IssInternal != "" {
+		if client.Transport, err = newInternalTransport(i.Spec.Iss, i.Spec.IssInternal, client.Transport); err != nil {
+			return nil, err
+		}
+	}
+	about := fmt.Sprintf("JwtIssuer %s (%s): ", i.Metadata.Name, i.Spec.Iss)
+	named := func(logf func(string, ...any)) func(string, ...any) {
+		return func(format string, args ...any) { logf("%s%s", about, fmt.Sprintf(format, args...)) }
+	}
+	return jwks.NewRemote(jwks.Config{
+		Authority: authority, Issuer: i.Spec.Iss, Client: &client, Logf: named(e.c.Logf), Warnf: named(e.c.Warnf),
+	})
 }
 
 // start fetches r's keys in the background while Run runs. e.mu is held.

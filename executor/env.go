@@ -73,8 +73,12 @@ func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]stri
 	if decoded != "" {
 		env = append(env, "Http_Path="+decoded)
 	}
-	if h.ContentLength() == -1 {
+	length := h.ContentLength()
+	if length == -1 {
 		env = append(env, "Http_Transfer_Encoding=chunked")
+	}
+	if _, sent := at["Content_Length"]; !sent && length > 0 { // chunks that ReadBody has read
+		env = append(env, fmt.Sprintf("Http_Content_Length=%d", length))
 	}
 	return env, nil
 }

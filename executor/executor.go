@@ -83,6 +83,10 @@ type Call struct {
 	// DropTrailers keeps the request's trailers from the function, as they
 	// would be a second way to set headers that the caller vouches for.
 	DropTrailers bool
+	// CloseAfterBody has a function's own server take no other request on a
+	// connection behind one that has a body, for HTTP: it might not read the
+	// body, and take it for a request.
+	CloseAfterBody bool
 }
 
 func (c Config) killDelay(fallback time.Duration) time.Duration {

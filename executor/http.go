@@ -146,7 +146,8 @@ func (h *HTTP) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 		IdleTimeout: cmp.Or(h.config.StreamIdle, call.Timeout),
 		BufferBody:  h.config.BufferBody,
 
-		DropTrailers: call.DropTrailers,
+		DropTrailers:   call.DropTrailers,
+		CloseAfterBody: call.CloseAfterBody,
 	}
 	if len(h.prefix) > 0 || !bytes.Equal(call.Target, ctx.Request.Header.RequestURI()) {
 		o.Target = append(bytes.Clone(h.prefix), call.Target...)

@@ -299,6 +299,8 @@ func TestAdministration(t *testing.T) {
 		{"POST", "/system/scale-function/env", `{"replicas":-1}`, 400, "", "replicas"},
 		{"GET", "/system/secrets?namespace=dev", "", 200, "Secrets dev", `[{"name":"env","namespace":"dev"},{"name":"other","namespace":"dev"}]`},
 		{"POST", "/system/secrets", `{"name":"s","namespace":"dev","value":"hunter2"}`, 202, "CreateSecret s.dev hunter2", ""},
+		{"POST", "/system/secrets", `{"name":"tls.crt","namespace":"dev","rawValue":"AAE="}`, 202, "CreateSecret tls.crt.dev ", ""},
+		{"POST", "/system/secrets", `{"name":"../s","namespace":"dev","value":"hunter2"}`, 400, "", "secret name"},
 		{"PUT", "/system/secrets", `{"name":"s","namespace":"dev","value":"hunter2"}`, 202, "UpdateSecret s.dev hunter2", ""},
 		{"DELETE", "/system/secrets", `{"name":"s","namespace":"dev"}`, 202, "DeleteSecret s.dev", ""},
 		{"GET", "/system/logs?name=env&namespace=dev&tail=3&since=2026-01-02T03:04:05Z&follow=false", "", 200, "Status env.dev false; Logs env.dev 3", `"text":"hello"`},
@@ -331,7 +333,7 @@ func TestAdministration(t *testing.T) {
 		require.Contains(t, answer, c.answer, "%s %s", c.method, c.target)
 	}
 	log := a.log.String()
-	require.Contains(t, log, `"subject":"admin","issuer":"","action":"Secret:Create","resource":"secret s.dev","status":202,"message":"POST allowed"`)
+	require.Contains(t, log, `"subject":"admin","action":"Secret:Create","resource":"secret s in dev","status":202,"message":"POST allowed"`)
 	require.NotContains(t, log, "hunter2")
 	require.NotContains(t, log, asAdmin[6:])
 }
@@ -364,18 +366,18 @@ func TestFollowLogs(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil)
 	a.grant(t, "Function:Logs", "dev:env")
-	follow := func() (*http.Response, context.CancelFunc) {
+	follow := func(life time.Duration) (*http.Response, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(t.Context())
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/system/logs?name=env&namespace=dev&follow=1", nil)
 		require.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+a.token(t, nil))
+		req.Header.Set("Authorization", "Bearer "+a.token(t, map[string]any{"exp": time.Now().Add(life).Unix()}))
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		require.Equal(t, 200, res.StatusCode, "the header does not wait for a line")
 		require.Equal(t, "application/x-ndjson", res.Header.Get("Content-Type"))
 		return res, cancel
 	}
-	res, leave := follow()
+	res, leave := follow(time.Hour)
 	lines := json.NewDecoder(res.Body)
 	for i := range 3 {
 		a.lines <- logs.Message{Text: fmt.Sprint(i)}
@@ -386,11 +388,17 @@ func TestFollowLogs(t *testing.T) {
 	leave()
 	require.ErrorIs(t, <-a.ended, context.Canceled, "a client that leaves in silence is noticed")
 
-	res, leave = follow()
+	res, leave = follow(2 * time.Second)
+	require.ErrorIs(t, <-a.ended, context.Canceled, "nobody looks on when the token has ended")
+	_, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	leave()
+
+	res, leave = follow(time.Hour)
 	defer leave()
 	go a.stop() // which waits for calls, and not for this one
 	require.ErrorIs(t, <-a.ended, context.Canceled)
-	_, err := io.ReadAll(res.Body)
+	_, err = io.ReadAll(res.Body)
 	require.NoError(t, err, "the stream ends in order")
 }
 

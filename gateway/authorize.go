@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -52,6 +53,7 @@ type target struct {
 type caller struct {
 	name, issuer string // for the log; issuer is "" without a token
 	granted      func(action string) []iam.Resource
+	until        time.Time // when the token ends; zero = never
 }
 
 func (c caller) may(action string, t target) bool {
@@ -142,8 +144,11 @@ func (g *Gateway) logOperation(route *route, op operation, who caller, status in
 	if result == "denied" {
 		level = zerolog.WarnLevel
 	}
-	g.config.Log.WithLevel(level).Str("subject", clip(who.name)).Str("issuer", clip(who.issuer)).
-		Str("action", route.action).Str("resource", op.what).Int("status", status).Msgf("%s %s", route.method, result)
+	e := g.config.Log.WithLevel(level).Str("subject", clip(who.name))
+	if who.issuer != "" {
+		e = e.Str("issuer", clip(who.issuer))
+	}
+	e.Str("action", route.action).Str("resource", op.what).Int("status", status).Msgf("%s %s", route.method, result)
 }
 
 // authenticate returns who sent a request: the administrator, the bearer of an
@@ -175,7 +180,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	switch {
 	case err == nil:
 		name, issuer := id.Subject()
-		return caller{name: name, issuer: issuer, granted: id.Granted}, nil
+		return caller{name: name, issuer: issuer, granted: id.Granted, until: id.Expires()}, nil
 	case !errors.As(err, &refusal):
 		g.config.Log.Error().Msgf("verifying an API token: %v", err)
 		return caller{}, &provider.Error{Status: http.StatusInternalServerError, Message: "API tokens cannot be verified"}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
 )
 
@@ -131,7 +132,7 @@ func TestPermissionMatrix(t *testing.T) {
 	a.gateway.MetricsHandler().ServeHTTP(metrics, httptest.NewRequest("GET", "/metrics", nil))
 	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="allowed"} 4`) // *, dev:*, dev:env, admin
 	require.Contains(t, metrics.Body.String(), `gateway_authorization_total{action="Secret:Delete",result="denied"}`)
-	require.Contains(t, a.log.String(), `"subject":"alice","issuer":"http://idp.test","action":"Secret:Delete","resource":"secret env.dev","status":403,"message":"DELETE denied"`)
+	require.Contains(t, a.log.String(), `"subject":"alice","issuer":"http://idp.test","action":"Secret:Delete","resource":"secret env in dev","status":403,"message":"DELETE denied"`)
 	require.NotContains(t, a.log.String(), token)
 }
 
@@ -421,6 +422,21 @@ func TestTokensAlone(t *testing.T) {
 		require.Equal(t, []string{`Bearer realm="Restricted"`}, res.Header.Values("WWW-Authenticate"))
 	}
 	status, _ := a.send(t, "GET", "/system/info", "Bearer "+a.token(t, nil), "")
+	require.Equal(t, 200, status)
+}
+
+// TestObjectsNotLoaded: who cannot be judged yet is told to come again.
+func TestObjectsNotLoaded(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, func(c *Config) {
+		e, err := exchange.New(exchange.Config{Issuer: c.Issuer, Objects: func() *iam.Set { return nil }})
+		require.NoError(t, err)
+		c.Exchange = e
+	})
+	res, answer := a.sendRaw(t, "GET", "/system/info", "Bearer "+a.token(t, nil), "")
+	require.Equal(t, 503, res.StatusCode, answer)
+	require.Equal(t, "1", res.Header.Get("Retry-After"))
+	status, _ := a.send(t, "GET", "/system/info", asAdmin, "")
 	require.Equal(t, 200, status)
 }
 

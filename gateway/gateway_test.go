@@ -174,6 +174,36 @@ func TestRequestSmuggling(t *testing.T) {
 	}
 }
 
+// A header that cannot be read may hold a token all the same.
+func TestUnreadableHeadersAreNotLogged(t *testing.T) {
+	t.Parallel()
+	log := make(lines, 100)
+	l := listenTCP(t)
+	serve(t, l, Config{Log: zerolog.New(log)})
+	for _, header := range []string{"Authorization Bearer geheim", "Authorization: Basic geheim\x00", "Authorization\x00: geheim", "Transfer-Encoding: geheim"} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "GET /system/info HTTP/1.1\r\nHost: h\r\n"+header+"\r\n\r\n")
+		require.NoError(t, err)
+		answer, _ := io.ReadAll(conn)
+		require.Contains(t, string(answer), "HTTP/1.1 400 ", header)
+		require.NotContains(t, string(answer), "geheim", header)
+		line := <-log
+		require.Contains(t, line, "error when reading request headers", header)
+		require.NotContains(t, line, "geheim", header)
+	}
+}
+
+// lines is a log, line by line.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
 // serve runs a gateway without functions behind l until the test ends.
 func serve(t *testing.T, l *reverseproxy.Listener, c Config) {
 	t.Helper()
@@ -181,7 +211,6 @@ func serve(t *testing.T, l *reverseproxy.Listener, c Config) {
 	require.NoError(t, err)
 	c.Issuer, err = issuer.New("http://gateway.test", key)
 	require.NoError(t, err)
-	c.Log = zerolog.Nop()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- New(c).Serve(ctx, l) }()

@@ -49,7 +49,7 @@ func (g *Gateway) logs(r *request) (operation, error) {
 }
 
 // streamLogs sends the log after the handler has returned, until its end, the
-// client's or ours.
+// client's, that of its token, or ours.
 func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) {
 	r.ctx.Response.Header.SetContentType("application/x-ndjson")
 	if r.ctx.IsHead() {
@@ -58,10 +58,14 @@ func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) 
 	// Nothing follows on the connection, so that it can be watched.
 	r.ctx.SetConnectionClose()
 	r.ctx.Response.ImmediateHeaderFlush = true
-	conn := r.ctx.Conn()
+	conn, until := r.ctx.Conn(), r.caller.until
 	r.ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		ctx, cancel := context.WithCancel(g.life)
 		defer cancel()
+		if !until.IsZero() {
+			timer := time.AfterFunc(time.Until(until), cancel)
+			defer timer.Stop()
+		}
 		// A log that is silent has nothing that could fail to be written.
 		_ = conn.SetReadDeadline(time.Time{})
 		go func() {

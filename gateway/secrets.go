@@ -59,11 +59,11 @@ func (g *Gateway) secret(r *request, do func(context.Context, types.Secret) erro
 	if s.Namespace, err = r.namespace(g.config.DefaultNamespace, s.Namespace); err != nil {
 		return operation{}, err
 	}
-	if !config.ValidName(s.Name) {
-		return operation{}, badRequest("secret name %q: want a DNS label", clip(s.Name))
+	if !config.ValidSecretName(s.Name) {
+		return operation{}, badRequest("secret name %q: want lower case letters, digits, - and .", clip(s.Name))
 	}
 	return operation{
-		what: "secret " + s.Name + "." + s.Namespace,
+		what: "secret " + s.Name + " in " + s.Namespace,
 		on:   []target{{namespace: s.Namespace, name: s.Name}},
 		run:  func(ctx context.Context) error { return accepted(r, do(ctx, s)) },
 	}, nil

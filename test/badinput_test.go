@@ -66,6 +66,8 @@ func TestBadConfiguration(t *testing.T) {
 		{name: "key that others read", env: append([]string{"issuer_key_path=open.key"}, freePorts...), files: map[string]string{"open.key": "x"}, says: []string{"open.key", "chmod"}},
 		{name: "folder without keys", env: append([]string{"issuer_key_path=."}, freePorts...), says: []string{"issuer_key_path", "at least one file", ".pem"}},
 		{name: "folder with a bad key", env: append([]string{"issuer_key_path=."}, freePorts...), files: map[string]string{"open.pem": "x"}, says: []string{"issuer_key_path", "open.pem", "chmod"}},
+		{name: "CA bundle without a certificate", env: append([]string{"ca_bundle_path=ca.pem"}, freePorts...), files: map[string]string{"ca.pem": "hunter2"}, says: []string{"ca_bundle_path: ca.pem: no certificate in it"}},
+		{name: "missing CA bundle", env: append([]string{"ca_bundle_path=nowhere.pem"}, freePorts...), says: []string{"ca_bundle_path", "nowhere.pem"}},
 		{name: "rotation before the first start", args: []string{"keys", "rotate"}, says: []string{"start the gateway once"}},
 		{name: "unknown subcommand", args: []string{"upp"}, says: []string{"upp"}},
 		{name: "id-token before up", args: []string{"id-token", "--sub", "a"}, says: []string{"gateway up"}},

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -290,4 +291,35 @@ func TestCompromisedKey(t *testing.T) {
 	refused := get(t, function, "Authorization: Bearer "+old)
 	require.Equal(t, 401, refused.status, refused.body)
 	g.stderr.find(t, g.program, `WRN signing key first\.pem: key \S+ was deleted`)
+}
+
+// TestWithdrawnKeyIsForgotten deletes the signing key while functions remember
+// what they decided on a token of it. Nobody shows them another key, so it is
+// theirs to find out: within one refresh, and at once on SIGHUP.
+func TestWithdrawnKeyIsForgotten(t *testing.T) {
+	t.Parallel()
+	const refresh = 2 * time.Second
+	g := startUp(t, "", nil)
+	_, refreshing := startProtected(t, g, "jwt_auth_refresh="+refresh.String())
+	asked, onDemand := startProtected(t, g, "jwt_auth_refresh=1h")
+	old := "Authorization: Bearer " + g.functionToken(t)
+	for _, function := range []string{refreshing, refreshing, onDemand, onDemand} {
+		require.Equal(t, 200, get(t, function, old).status)
+	}
+
+	g.keys(t, "rotate", "--after", "0s")
+	require.NoError(t, os.Remove(filepath.Join(g.dir, ".gatehound", "keys", "first.pem")))
+	g.stderr.find(t, g.program, `WRN signing key first\.pem: key \S+ was deleted`)
+	withdrawn := time.Now()
+	eventually(t, func() bool { return get(t, refreshing, old).status == 401 }, "the refresh changes nothing")
+	// A tenth more is the jitter; the rest is for a busy machine.
+	require.Less(t, time.Since(withdrawn), 2*refresh)
+
+	require.Equal(t, 200, get(t, onDemand, old).status, "its refresh is an hour away")
+	require.NoError(t, asked.cmd.Process.Signal(syscall.SIGHUP))
+	asked.stderr.find(t, asked, `Reloaded the keys of issuer `+g.url)
+	refused := get(t, onDemand, old)
+	require.Equal(t, 401, refused.status)
+	require.Equal(t, "failed to parse JWT token: kid names no key of the issuer\n", refused.body)
+	require.Equal(t, 200, get(t, onDemand, "Authorization: Bearer "+g.functionToken(t)).status)
 }

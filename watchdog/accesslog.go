@@ -6,7 +6,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"strings"
 	"syscall"
 	"time"
 
@@ -115,21 +114,15 @@ func newLoggers(out io.Writer, asJSON bool) (*log.Logger, *zerolog.Logger) {
 }
 
 // serverLog is for fasthttp's own lines. It leaves out why a response was cut
-// off: its access line says that. It leaves out what fasthttp quotes of a header
-// that it cannot read, which may be "Authorization Bearer …" without the colon.
+// off: its access line says that.
 type serverLog struct{ *log.Logger }
 
 // Printf implements fasthttp.Logger.
 func (l serverLog) Printf(format string, args ...any) {
-	for i, arg := range args {
+	for _, arg := range args {
 		err, is := arg.(error)
 		if is && (outcomeOf(err) != failed || errors.Is(err, executor.ErrFailed)) {
 			return
-		}
-		if is {
-			if reason, _, quotes := strings.Cut(err.Error(), `"`); quotes {
-				args[i] = reason + "[hidden]"
-			}
 		}
 	}
 	l.Logger.Printf(format, args...)

@@ -195,4 +195,13 @@ func TestUnreadableHeadersAreNotLogged(t *testing.T) {
 	p.halfClosed("geheim")
 	p.logged(`malformed mime header: missing colon: \[hidden\]`)
 	require.NotContains(t, p.stderr.String(), "geheim")
+
+	p = start(t, httpEnv(t, 0)...)
+	require.Contains(t, p.raw("GET / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer geheim: x\r\n\r\n"), "HTTP/1.1 400 ")
+	p.logged(`a header name has a space behind "Authorization"`)
+	for _, trailer := range []string{"Authorization Bearer geheim", "Authorization: Bearer geheim", "X: geheim\x00"} {
+		require.NotContains(t, p.raw("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"+trailer+"\r\n\r\n"), "geheim")
+	}
+	p.logged(`missing colon: \[hidden\]`)
+	require.NotContains(t, p.stderr.String(), "geheim")
 }

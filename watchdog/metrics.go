@@ -25,8 +25,8 @@ type metrics struct {
 	total    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
-	auth     *prometheus.CounterVec // by authResult
-	failures *prometheus.CounterVec // by failureCause
+	auth     map[string]prometheus.Counter // by authResult, or what a signature was worth
+	failures *prometheus.CounterVec        // by failureCause
 }
 
 func newMetrics() *metrics {
@@ -40,8 +40,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.DefBuckets}, labels),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "http_requests_in_flight", Help: "total HTTP requests in-flight"}),
-		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehound_auth_total", Help: "Calls by what their function token, or their signature, was worth."}, []string{"result"}),
+		auth: make(map[string]prometheus.Counter),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehound_upstream_errors_total", Help: "Calls that the function did not answer, by cause."}, []string{"cause"}),
 	}
@@ -59,18 +58,20 @@ func (m *metrics) watch(w *Watchdog) {
 		Name: "gatehound_build_info", Help: "1, with the program's version."}, []string{"version", "revision"})
 	build.WithLabelValues(config.Version()).Set(1)
 	m.registry.MustRegister(build)
+	var results []string
 	if w.keys != nil {
-		for _, result := range []string{"ok", "no_bearer", "invalid", "forbidden", "unavailable", "skipped"} {
-			m.auth.WithLabelValues(result)
-		}
+		results = append(results, "ok", "no_bearer", "invalid", "forbidden", "unavailable", "skipped")
 	}
 	if w.webhooks != nil {
-		for _, result := range []string{"ok", "no_signature", "invalid", "unavailable"} {
-			m.auth.WithLabelValues(result)
-		}
+		results = append(results, "ok", "no_signature", "invalid", "unavailable")
 	}
-	if w.keys != nil || w.webhooks != nil {
-		m.registry.MustRegister(m.auth)
+	if len(results) > 0 {
+		calls := prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehound_auth_total", Help: "Calls by what their function token, or their signature, was worth."}, []string{"result"})
+		m.registry.MustRegister(calls)
+		for _, result := range results {
+			m.auth[result] = calls.WithLabelValues(result)
+		}
 	}
 	if w.keys != nil {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

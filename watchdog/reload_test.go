@@ -118,6 +118,12 @@ func testHangup(t *testing.T, f *keyFile, p *program, pid func(*program) int) {
 	require.Equal(t, 200, p.get("/hello", good).status)
 	require.Equal(t, 200, p.get("/_/ready").status)
 
+	// Nor is it said that they stay when all have been withdrawn.
+	f.publish()
+	require.NoError(t, syscall.Kill(pid(p), syscall.SIGHUP))
+	p.logged(`Reload brought no keys, and none are left: .*publishes no usable key`)
+	require.Equal(t, 503, p.get("/hello", good).status)
+
 	require.NoError(t, syscall.Kill(pid(p), syscall.SIGTERM))
 	require.Equal(t, 0, p.exit())
 }

@@ -160,8 +160,8 @@ func escape(s string) string {
 }
 
 // redact hides the values of query parameters whose names speak of a secret:
-// those with token, secret, password or assertion in them (RFC 6750, section
-// 2.3, puts access_token there).
+// those with token, secret, password, assertion, signature, authorization or jwt
+// in them (RFC 6750, section 2.3, puts access_token there), and Azure's sig.
 func redact(target string) string {
 	path, query, ok := strings.Cut(target, "?")
 	if !ok {
@@ -175,8 +175,8 @@ func redact(target string) string {
 			name = raw
 		}
 		name = strings.ToLower(name)
-		for _, secret := range []string{"token", "secret", "password", "assertion"} {
-			if hasValue && strings.Contains(name, secret) {
+		for _, secret := range []string{"token", "secret", "password", "assertion", "signature", "authorization", "jwt", "sig"} {
+			if hasValue && strings.Contains(name, secret) && (secret != "sig" || name == secret) {
 				params[i] = raw + "=[hidden]"
 			}
 		}

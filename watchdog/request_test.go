@@ -29,6 +29,9 @@ func TestRedact(t *testing.T) {
 		"/a?access%5Ftoken=x":           "/a?access%5Ftoken=[hidden]",
 		"/a?%74oken=x&%zztoken=y":       "/a?%74oken=[hidden]&%zztoken=[hidden]",
 		"/a?client_secret=x?y&token&z=": "/a?client_secret=[hidden]&token&z=",
+		"/a?X-Amz-Signature=x&sig=y":    "/a?X-Amz-Signature=[hidden]&sig=[hidden]",
+		"/a?jwt=x&authorization=y":      "/a?jwt=[hidden]&authorization=[hidden]",
+		"/a?design=x":                   "/a?design=x",
 	} {
 		require.Equal(t, want, redact(in))
 	}

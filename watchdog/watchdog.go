@@ -316,10 +316,14 @@ func (w *Watchdog) Reload() {
 		}
 	}
 	if w.keys != nil {
-		if err := w.keys.Refetch(context.Background()); err != nil {
-			w.log.Printf("Reload failed, the keys stay as they were: %s", err)
-		} else {
+		err := w.keys.Refetch(context.Background())
+		switch {
+		case err == nil:
 			w.log.Printf("Reloaded the keys of issuer %s", w.keys.Issuer())
+		case w.keys.Ready():
+			w.log.Printf("Reload failed, the keys stay as they were: %s", err)
+		default: // also when the issuer has just withdrawn them all
+			w.log.Printf("Reload brought no keys, and none are left: %s", err)
 		}
 	}
 }

@@ -156,7 +156,7 @@ func (w *Watchdog) admitBody(ctx *fasthttp.RequestCtx, r *request) bool {
 		w.refuseSigned(ctx, r, err)
 		return false
 	}
-	w.metrics.auth.WithLabelValues("ok").Inc()
+	w.metrics.auth["ok"].Inc()
 	return w.takeSlot(ctx, r)
 }
 
@@ -199,7 +199,7 @@ func (w *Watchdog) refuseSigned(ctx *fasthttp.RequestCtx, r *request, err error)
 			err = errors.New(statusText(status)) // it may have addresses in it
 		}
 	}
-	w.metrics.auth.WithLabelValues(result).Inc()
+	w.metrics.auth[result].Inc()
 	if status == http.StatusUnauthorized || status == http.StatusServiceUnavailable {
 		ctx.Response.Header.Set(internalHeader, byMiddleware)
 	}

@@ -281,6 +281,8 @@ func TestWebhookBesideClaims(t *testing.T) {
 			require.Contains(t, got, body)
 			require.NotContains(t, got, "mallory")
 			require.NotContains(t, got, "geheim")
+			require.NotContains(t, got, "Transfer_Encoding")
+			require.Equal(t, env[0] == "mode=streaming", strings.Count(got, "Http_Content_Length=14\n") == 1)
 		}
 		// A path that needs no token is no way around a signature that is wrong.
 		require.Equal(t, 401, p.do("POST", "/open", "x", signature("y")).status)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -75,6 +76,7 @@ func (r *Remote) get(ctx context.Context, url string) ([]byte, error) {
 	// Kubernetes' API server has its keys as the first alone (RFC 7517, 8.5.2),
 	// and answers 406 to who does not name it.
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	req.Header.Set("Cache-Control", "no-cache") // a proxy's copy may still have a withdrawn key
 	res, err := r.client.Do(req)
 	if err != nil {
 		return nil, reason(err)
@@ -145,17 +147,25 @@ func newClient(c *http.Client) *http.Client {
 	return &ours
 }
 
+// local is our own address in an error of a connection, to the issuer or to a
+// name server. Its port is another at each attempt, and would make the same
+// failure look new.
+var local = regexp.MustCompile(`\S+:\d+->`)
+
 // reason strips the method and URL, or the path, from an error, which ours
-// name already, and says a timeout plainly.
+// name already, and our own address, and says a timeout plainly.
 func reason(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no complete answer in time")
 	}
 	if e := (*url.Error)(nil); errors.As(err, &e) {
-		return e.Err
+		err = e.Err
 	}
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
+	}
+	if s := err.Error(); local.MatchString(s) {
+		return errors.New(local.ReplaceAllString(s, ""))
 	}
 	return err
 }

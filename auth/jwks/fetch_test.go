@@ -225,6 +225,27 @@ func TestFetchUsesNoConnectionTwice(t *testing.T) {
 	require.Len(t, peers, 4)
 }
 
+// A cache on the way would go on showing what has been withdrawn.
+func TestFetchPassesCaches(t *testing.T) {
+	t.Parallel()
+	copies := make(map[string][]byte)
+	body := map[string][]byte{"/keys": keySet(ec(t, "old"), ec(t, "new"))}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if copies[r.URL.Path] == nil || r.Header.Get("Cache-Control") == "no-cache" { // RFC 9111, section 5.2.1.4
+			copies[r.URL.Path] = body[r.URL.Path]
+		}
+		w.Write(copies[r.URL.Path])
+	}))
+	defer proxy.Close()
+	body[wellKnown] = fmt.Appendf(nil, `{"issuer":%[1]q,"jwks_uri":"%[1]s/keys"}`, proxy.URL)
+	r, err := jwks.NewRemote(jwks.Config{Authority: proxy.URL})
+	require.NoError(t, err)
+	old := mustKey(t, r, "old")
+	body["/keys"] = keySet(ec(t, "new"))
+	require.NoError(t, r.Refetch(t.Context()))
+	require.True(t, old.Withdrawn())
+}
+
 func TestAuthority(t *testing.T) {
 	t.Parallel()
 	var asked []string

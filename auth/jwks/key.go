@@ -95,8 +95,8 @@ func (k *Key) same(o *Key) bool {
 // tokens are left out, each with a reason in skipped: those without a kid,
 // not for signatures, of an unknown or weak kind, malformed, published with
 // their private half, and different keys that share kid and algorithm, since
-// nobody can tell which one is meant; and all after the first 100. Of an EC key the curve decides the
-// algorithm; an RSA key without alg verifies RS256.
+// nobody can tell which one is meant; and all after the first 100. Of an
+// EC key the curve decides the algorithm; an RSA key without alg verifies RS256.
 func Parse(data []byte) (keys []*Key, skipped []string, err error) {
 	doc, err := object(data)
 	if err != nil {

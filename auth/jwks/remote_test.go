@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -513,4 +515,33 @@ func TestLogsChangesOnly(t *testing.T) {
 			require.Contains(t, lines[i], part)
 		}
 	})
+}
+
+// An issuer whose connections break is one line, though each attempt comes from
+// another port.
+func TestLogsBrokenConnectionsOnce(t *testing.T) {
+	t.Parallel()
+	attempts := make(chan struct{}, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = c.(*net.TCPConn).SetLinger(0) // a reset
+			c.Close()
+		}
+		attempts <- struct{}{}
+	}))
+	defer server.Close()
+	lines := make(chan string, 100)
+	r, err := jwks.NewRemote(jwks.Config{
+		Authority: server.URL, Logf: func(format string, args ...any) { lines <- fmt.Sprintf(format, args...) },
+	})
+	require.NoError(t, err)
+	go r.Run(t.Context())
+	for range 4 {
+		<-attempts
+	}
+	require.Len(t, lines, 1)
+	line := <-lines
+	require.Contains(t, line, "reset by peer")
+	require.NotContains(t, line, "->")
 }

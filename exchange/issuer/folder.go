@@ -16,6 +16,9 @@ import (
 // began, so that the default needs no thought.
 const MinTokenLife = 24 * time.Hour
 
+// MaxKeys is how many keys may be published at once: fwatchdogs take no more.
+const MaxKeys = 100
+
 // firstKey is the key made in an empty folder of ours. It has a fixed name, so
 // that of several processes all end up with the same one.
 const firstKey = "first.pem"

@@ -106,10 +106,10 @@ func (i *Issuer) Sign(claims map[string]any) (string, error) {
 }
 
 // JWKS returns the public keys that verify what Sign made and makes, and soon
-// will (RFC 7517).
+// will (RFC 7517), the latest first: verifiers may not take all of very many.
 func (i *Issuer) JWKS() []byte {
 	var keys []string
-	for _, k := range i.published() {
+	for _, k := range slices.Backward(i.published()) {
 		keys = append(keys, k.jwk)
 	}
 	return fmt.Appendf(nil, `{"keys":[%s]}`, strings.Join(keys, ","))

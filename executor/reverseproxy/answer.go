@@ -24,6 +24,7 @@ type answer struct {
 	ctx  *fasthttp.RequestCtx
 	up   *conn
 	send *sender // nil = the request was sent in one write
+	last bool    // up serves no other call
 	idle time.Duration
 
 	onEnd    func()
@@ -180,7 +181,7 @@ func (a *answer) Close() error {
 	a.gone = a.up.watch.stop()
 	a.up.resp.CloseBodyStream()
 	sent := a.send == nil || a.send.settled()
-	if sent && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 && !a.up.spent() {
+	if sent && !a.last && !a.gone && a.complete && a.size != -2 && !a.up.resp.ConnectionClose() && a.up.br.Buffered() == 0 && !a.up.spent() {
 		a.u.put(a.up)
 		return nil
 	}

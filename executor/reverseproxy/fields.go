@@ -105,16 +105,30 @@ func listed(lists [][]byte, token string) bool {
 	return false
 }
 
-// nominated reports whether the values of a Connection field list name.
-func nominated(connection [][]byte, name []byte) bool {
-	for _, list := range connection {
-		for len(list) > 0 {
-			var item []byte
-			item, list, _ = bytes.Cut(list, []byte(","))
-			if bytes.EqualFold(bytes.Trim(item, " \t"), name) {
-				return true
-			}
+// nominations are the field names that a message's Connection lists, in lower
+// case; nil = none.
+type nominations map[string]struct{}
+
+// add takes note of what a Connection field lists. What concerns one connection
+// anyway needs no note.
+func (n *nominations) add(list []byte) {
+	for item := range bytes.SplitSeq(list, []byte(",")) {
+		item = bytes.Trim(item, " \t")
+		if len(item) == 0 || isHop(item) {
+			continue
 		}
+		if *n == nil {
+			*n = nominations{}
+		}
+		(*n)[string(bytes.ToLower(item))] = struct{}{}
 	}
-	return false
+}
+
+// has is one look-up: lists and headers of thousands would take a second else.
+func (n nominations) has(name []byte) bool {
+	if n == nil {
+		return false
+	}
+	_, has := n[string(bytes.ToLower(name))]
+	return has
 }

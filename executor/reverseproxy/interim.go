@@ -21,11 +21,10 @@ func passInterim(ctx *fasthttp.RequestCtx, r *request, h *fasthttp.ResponseHeade
 	if !ok || client.Pipelined() || !r.http11 || code == fasthttp.StatusContinue {
 		return
 	}
-	var array [4][]byte
-	connection := array[:0]
+	var nominated nominations
 	for name, value := range h.All() {
 		if is(name, "connection") {
-			connection = append(connection, value)
+			nominated.add(value)
 		}
 	}
 	text := string(h.StatusMessage())
@@ -35,7 +34,7 @@ func passInterim(ctx *fasthttp.RequestCtx, r *request, h *fasthttp.ResponseHeade
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", code, text)
 	for name, value := range h.All() {
 		switch {
-		case isHop(name), nominated(connection, name):
+		case isHop(name), nominated.has(name):
 		case is(name, "content-length"): // there is no body to describe
 		case bytes.IndexByte(name, ' ') >= 0:
 		default:

@@ -26,6 +26,7 @@ type request struct {
 	upgrade []byte    // the protocol asked for; empty = none
 
 	dropTrailers bool
+	last         bool // the upstream is to close its connection after it
 }
 
 // newRequest applies the rules for requests and appends the header, and the
@@ -60,6 +61,7 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 		r.body, r.live = ctx.RequestBodyStream(), true
 	}
 
+	r.last = o.CloseAfterBody && r.size != 0
 	r.head, err = r.appendHeader(buf, ctx, o, sentLength)
 	if err != nil {
 		return nil, err
@@ -79,8 +81,11 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 // sections 2.2, 5.2 and 6.3): lines that end with LF alone, folded lines, and
 // what fasthttp lets pass of "Transfer-Encoding: identity" and of
 // Content-Length beside Transfer-Encoding. It reports whether the client has
-// sent a Content-Length.
+// sent a Content-Length. It refuses headers of too many lines, too.
 func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
+	if tooMany(h) {
+		return false, fmt.Errorf("%w: more than %d header lines", ErrBadBody, maxLines)
+	}
 	encoding := false
 	for block := h.RawHeaders(); len(block) > 0; {
 		switch end := bytes.IndexByte(block, '\n'); {
@@ -101,6 +106,15 @@ func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
 		return false, fmt.Errorf("%w: Transfer-Encoding is not chunked", ErrBadBody)
 	}
 	return length, nil
+}
+
+// maxLines bounds the lines of a request's header. fasthttp takes time for the
+// square of their number to set a cookie or take a field out, which in 64 KiB of
+// them is a quarter of a second.
+const maxLines = 1000
+
+func tooMany(h *fasthttp.RequestHeader) bool {
+	return bytes.Count(h.RawHeaders(), []byte("\n")) > maxLines
 }
 
 // appendHeader appends the header that goes upstream. It works on what
@@ -129,6 +143,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	_, block, _ := bytes.Cut(h.Header(), []byte("\r\n"))
 	var array [4][]byte
 	connection := array[:0]
+	var nominated nominations
 	var upgrade []byte
 	for rest := block; len(rest) > 0; {
 		var name, value []byte
@@ -136,6 +151,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		switch {
 		case is(name, "connection"):
 			connection = append(connection, value)
+			nominated.add(value)
 		case is(name, "upgrade"):
 			upgrade = value
 		}
@@ -150,8 +166,10 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		switch {
 		case len(name) == 0, is(name, "host"), is(name, "content-length"):
 		case bytes.IndexByte(name, ' ') >= 0:
-			// fasthttp lets it pass; others might cut the name at the space.
-			return nil, fmt.Errorf("%w: header name %q has a space", ErrBadBody, name)
+			// fasthttp lets it pass; others might cut the name at the space. What
+			// comes behind that may be a token, where the colon is elsewhere.
+			name, _, _ = bytes.Cut(name, []byte(" "))
+			return nil, fmt.Errorf("%w: a header name has a space behind %q", ErrBadBody, name)
 		case is(name, "te"):
 			if listed([][]byte{value}, "trailers") {
 				dst = append(dst, "TE: trailers\r\n"...)
@@ -164,7 +182,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			// The server has answered it before it called the handler.
 		case is(name, "x-forwarded-for") && peer.IsValid():
 			// Joined into one line below.
-		case !isKept(name) && nominated(connection, name):
+		case !isKept(name) && nominated.has(name):
 		case is(name, "content-type"), is(name, "user-agent"):
 			dst = appendRepeated(dst, h.RawHeaders(), name, value)
 		default:
@@ -209,6 +227,9 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		r.upgrade = bytes.Clone(upgrade)
 		dst = append(dst, "Connection: Upgrade\r\n"...)
 		dst = appendField(dst, []byte("Upgrade"), upgrade)
+	}
+	if r.last {
+		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, "\r\n"...), nil
 }

@@ -19,11 +19,10 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
 			own = append(own, name)
 		}
 	}
-	var connections [4][]byte
-	connection := connections[:0]
+	var nominated nominations
 	for name, value := range src.All() {
 		if is(name, "connection") {
-			connection = append(connection, value)
+			nominated.add(value)
 		}
 	}
 
@@ -41,7 +40,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
 			if !hasBody {
 				dst.AddBytesKV(name, value)
 			}
-		case nominated(connection, name), contains(own, name):
+		case nominated.has(name), contains(own, name):
 		case is(name, "date"):
 			setDate(dst, value)
 		default:

@@ -9,7 +9,7 @@
 // It does not pass on: interim responses (1xx) to a client that has pipelined
 // its request, CONNECT, upgrades to h2c, all but the last of repeated
 // Content-Type, Content-Encoding and Server lines of a response, and requests
-// whose framing is ambiguous. A client that shuts down
+// whose framing is ambiguous or whose header has more than 1000 lines. A client that shuts down
 // its writing side before a slow answer is taken for gone. Per connection to
 // the upstream it holds a read buffer of 64 KiB, the most a response header may
 // take.
@@ -119,6 +119,10 @@ type Options struct {
 	// DropTrailers leaves out the request's trailers, which RFC 9110, section
 	// 6.5.1, allows everybody on the way.
 	DropTrailers bool
+	// CloseAfterBody asks the upstream to close its connection after a request
+	// that has a body. A server that does not read a body takes it for the next
+	// request, which nobody has checked.
+	CloseAfterBody bool
 	// BufferBody reads a body of unknown length whole, up to MaxBuffered, and sends
 	// it with a Content-Length. Reading it is bounded by the server's
 	// ReadTimeout, not by Timeout.
@@ -188,7 +192,7 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	if !deadline.IsZero() {
 		up.SetDeadline(deadline)
 	}
-	a = &answer{u: u, ctx: ctx, up: up}
+	a = &answer{u: u, ctx: ctx, up: up, last: r.last}
 	// A failed write is no reason to give up: the upstream may have answered
 	// and closed before it read everything.
 	wrote, _ := up.Write(r.head)

@@ -184,7 +184,7 @@ func BodyFailure(client net.Conn, err error) error {
 	if isGone(client) {
 		return fmt.Errorf("%w while it sent the body", ErrClientGone)
 	}
-	return fmt.Errorf("%w: %v", ErrBadBody, noEOF(err))
+	return fmt.Errorf("%w: %v", ErrBadBody, unquotedError{noEOF(err)}) // trailers may be quoted
 }
 
 func noEOF(err error) error {

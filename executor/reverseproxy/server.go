@@ -1,6 +1,7 @@
 package reverseproxy
 
 import (
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,7 +30,7 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 		},
 		HeaderReceived: knownExpect,
 		ConnState:      connState,
-		Logger:         log,
+		Logger:         unquoted{log},
 		// One header block must fit: tokens with many claims, and cookies.
 		ReadBufferSize:  64 << 10,
 		CloseOnShutdown: true,
@@ -48,6 +49,33 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 		SecureErrorLogMessage: true,
 	}
 }
+
+// unquoted leaves out what fasthttp quotes, even so, of a header that it cannot
+// read, which may be "Authorization Bearer …" without the colon.
+type unquoted struct{ fasthttp.Logger }
+
+// Printf implements fasthttp.Logger.
+func (l unquoted) Printf(format string, args ...any) {
+	for i, arg := range args {
+		if err, is := arg.(error); is {
+			args[i] = unquotedError{err}
+		}
+	}
+	l.Logger.Printf(format, args...)
+}
+
+// unquotedError is still the error that it says less of.
+type unquotedError struct{ error }
+
+func (e unquotedError) Error() string {
+	reason, _, quotes := strings.Cut(e.error.Error(), `"`)
+	if quotes {
+		reason += "[hidden]"
+	}
+	return reason
+}
+
+func (e unquotedError) Unwrap() error { return e.error }
 
 // addDate adds a Date unless there is one.
 func addDate(h *fasthttp.ResponseHeader) {

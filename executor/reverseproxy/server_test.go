@@ -2,6 +2,7 @@ package reverseproxy
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -53,6 +54,7 @@ func TestServerFraming(t *testing.T) {
 		"signed":      "Content-Length: +35\r\n",
 		"bare LF":     "X: y\n",
 		"folded":      "X: a\r\n b\r\n",
+		"many lines":  strings.Repeat("Cookie:\r\n", maxLines),
 	} {
 		c, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
@@ -142,4 +144,27 @@ func TestListenerOutlivesShortage(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "still here", string(body))
 	require.Negative(t, short.left.Load())
+}
+
+// However much Connection lists, and however many fields there are.
+func TestNominations(t *testing.T) {
+	t.Parallel()
+	var n nominations
+	n.add([]byte("keep-alive, ,Upgrade"))
+	require.Nil(t, n)
+	require.False(t, n.has([]byte("keep-alive")))
+	n.add([]byte("close, X-One\t,x-two"))
+	for name, want := range map[string]bool{"close": true, "x-ONE": true, "X-Two": true, "X_Two": false, "x-three": false, "": false} {
+		require.Equal(t, want, n.has([]byte(name)), name)
+	}
+	var list []byte
+	for i := range 30_000 {
+		list = fmt.Appendf(list, "%d,", i)
+	}
+	began := time.Now()
+	n.add(list)
+	for range 30_000 { // 900 million comparisons, if there were any
+		require.False(t, n.has([]byte("x")))
+	}
+	require.Less(t, time.Since(began), time.Second)
 }

@@ -21,7 +21,7 @@ import (
 )
 
 func iamCommand() *cobra.Command {
-	c := &cobra.Command{Use: "iam", Short: "Check IAM objects, and explain what they decide", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "iam", Short: "Check IAM objects, and explain what they decide", Args: cobra.NoArgs, RunE: help}
 	c.AddCommand(iamCheck(), iamExplain())
 	return c
 }

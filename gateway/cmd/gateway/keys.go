@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -66,6 +67,7 @@ Run it as the user that the gateway runs as, and with the same environment. Wher
 the folder is a mounted secret, use --folder on a copy, and update the secret
 from that before the new key's time.`,
 		Args: cobra.NoArgs,
+		RunE: help,
 	}
 	flags := c.PersistentFlags()
 	flags.StringVar(&folder.dir, "folder", "", "folder of keys (default $issuer_key_path, else $data_dir/keys)")
@@ -73,6 +75,10 @@ from that before the new key's time.`,
 	c.AddCommand(folder.list(), folder.rotate(), folder.prune())
 	return c
 }
+
+// help is what a command does that has only subcommands: without it cobra takes
+// a misspelt one for a success.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // resolve fills in what the flags left open.
 func (f *keyFolder) resolve(warnings io.Writer) error {
@@ -175,6 +181,10 @@ func (f *keyFolder) rotate() *cobra.Command {
 			}
 			if err := f.resolve(c.ErrOrStderr()); err != nil {
 				return err
+			}
+			before, _ := issuer.List(f.dir, f.private, time.Now(), f.tokenLife) // faults are told below
+			if published := slices.DeleteFunc(before, func(k issuer.Listed) bool { return k.State == issuer.Expired }); len(published) >= issuer.MaxKeys {
+				return fmt.Errorf("%d keys are published, and fwatchdogs take no more: rotate again when one has expired, see `gateway keys list`", len(published))
 			}
 			added, err := issuer.Add(f.dir, algorithm, time.Now().Add(after))
 			if errors.Is(err, fs.ErrExist) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/exchange/issuer"
 )
@@ -86,6 +88,9 @@ spec: {iss: https://idp.example.com, aud: [x], tokenExpiry: 40h}
 	require.NoError(t, err)
 	require.Contains(t, out, old[1])
 
+	_, err = runKeys("rotat")
+	require.ErrorContains(t, err, `unknown command "rotat" for "gateway keys"`)
+
 	// A bad file is named, and does not hide the others.
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "bad.pem"), nil, 0o600))
 	out, err = runKeys("list")
@@ -113,4 +118,33 @@ func TestSingleKeyFile(t *testing.T) {
 
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "keys"), 0o700))
 	require.Equal(t, filepath.Join(dir, "keys"), keyPath(settings))
+}
+
+// TestTooManyKeys: fwatchdogs take 100 keys, and one more must not be the one
+// that signs.
+func TestTooManyKeys(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	for n := range issuer.MaxKeys {
+		_, err := issuer.Add(dir, issuer.EdDSA, time.Now().Add(time.Duration(-n-1)*time.Minute))
+		require.NoError(t, err)
+	}
+	_, err := runKeys("rotate", "--folder", dir)
+	require.ErrorContains(t, err, "100 keys are published, and fwatchdogs take no more")
+
+	// By hand there can be more.
+	for n := range 20 {
+		_, err := issuer.Add(dir, issuer.EdDSA, time.Now().Add(time.Duration(-n-1)*time.Minute-30*time.Second))
+		require.NoError(t, err)
+	}
+	system, err := issuer.Open(issuer.Config{URL: "http://gw", Path: dir, Ours: true})
+	require.NoError(t, err)
+	token, err := system.Sign(map[string]any{})
+	require.NoError(t, err)
+	header, _ := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+	keys, skipped, err := jwks.Parse(system.JWKS())
+	require.NoError(t, err)
+	require.Len(t, keys, issuer.MaxKeys)
+	require.Len(t, skipped, 1)
+	require.Contains(t, string(header), keys[0].ID())
 }

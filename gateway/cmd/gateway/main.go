@@ -73,6 +73,8 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   basic_auth              true      false: API tokens alone open /system/
   system_issuer           http://host:port      our issuer URL, as callers see it
   base_host                         the same, where system_issuer is not set
+  ca_bundle_path                    PEM file of CAs for issuers, besides the system's
+  insecure_tls            false     do not check the certificates of issuers
   functions_provider_url            a faas-provider; unset: functions are processes here
   function_namespace      openfaas-fn  namespace of names that have none
   stack_file                        stack.yml whose functions are run, and followed

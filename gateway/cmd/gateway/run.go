@@ -96,7 +96,14 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
-	exchanger, err := exchange.New(exchange.Config{Issuer: system, Objects: objects.Current, Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel)})
+	client, err := issuersClient(settings, log)
+	if err != nil {
+		return err
+	}
+	exchanger, err := exchange.New(exchange.Config{
+		Issuer: system, Objects: objects.Current, Client: client, Cluster: cluster(settings, serviceAccount),
+		Logf: logAt(log, zerolog.InfoLevel), Warnf: logAt(log, zerolog.WarnLevel),
+	})
 	if err != nil {
 		return err
 	}

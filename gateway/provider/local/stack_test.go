@@ -106,3 +106,17 @@ func TestLineWriter(t *testing.T) {
 	require.Len(t, got, 2, "a line without an end is split")
 	require.LessOrEqual(t, len(w.line), maxLine)
 }
+
+// A function with its own keys is not given an authority besides.
+func TestKeysFile(t *testing.T) {
+	t.Parallel()
+	p, err := Open(Config{StateDir: t.TempDir(), RunDir: t.TempDir(), DefaultNamespace: "dev", Authority: "http://127.0.0.1:8080"})
+	require.NoError(t, err)
+	own := types.FunctionDeployment{Service: "first", Namespace: "dev", EnvProcess: "cat", EnvVars: map[string]string{
+		"jwt_auth": "true", "jwt_auth_jwks_file": "keys.json", "jwt_auth_issuer": "https://gateway.example.com"}}
+	ours := types.FunctionDeployment{Service: "second", Namespace: "dev", EnvProcess: "cat", EnvVars: map[string]string{"jwt_auth": "true"}}
+	require.NoError(t, p.ApplyStack(t.Context(), []types.FunctionDeployment{own, ours}))
+	for name, f := range p.functions {
+		require.Equal(t, name.Name == "second", strings.Contains(strings.Join(f.environment("r", "s"), "\n"), "jwt_auth_authority="), name)
+	}
+}
