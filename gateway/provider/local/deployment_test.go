@@ -127,9 +127,12 @@ func TestSecrets(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Equal(t, "function f.openfaas-fn does not start: its logs say why", body)
 	require.Contains(t, m.log.String(), "faas-cli secret create mine")
-	var last string
-	require.NoError(t, m.Logs(ctx, logs.Request{Name: "f", Namespace: "openfaas-fn", Tail: 1}, func(l logs.Message) error { last = l.Text; return nil }))
-	require.Contains(t, last, "faas-cli secret create mine")
+	var printed strings.Builder
+	require.NoError(t, m.Logs(ctx, logs.Request{Name: "f", Namespace: "openfaas-fn"}, func(l logs.Message) error {
+		printed.WriteString(l.Text + "\n")
+		return nil
+	}))
+	require.Contains(t, printed.String(), "faas-cli secret create mine")
 
 	for name, s := range map[string]types.Secret{
 		"empty":         secret("a", ""),
