@@ -80,6 +80,7 @@ type Exchanger struct {
 
 	mu      sync.Mutex
 	trust   trust
+	warned  string          // of roles; see warnOfAnyIssuer
 	running context.Context // Run's; nil when it does not run
 	tasks   sync.WaitGroup  // the key sets' background fetches
 }
