@@ -287,7 +287,7 @@ func FuzzBearer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, header []byte) {
-		token, err := bearer([][]byte{header})
+		token, err := Bearer(header)
 		if err != nil {
 			return
 		}

@@ -110,7 +110,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 // ErrUnavailable; without one there is a Caller, which is shared and must not
 // be changed. Verify keeps none of the bytes.
 func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller, error) {
-	token, err := bearer(authorization)
+	token, err := Bearer(authorization...)
 	if err != nil {
 		return nil, err
 	}
@@ -145,11 +145,12 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 	return d.caller, d.err
 }
 
-// bearer returns the token of a request's Authorization header (RFC 6750
+// Bearer returns the token of a request's Authorization header (RFC 6750
 // §2.1). Another scheme is as good as no header. With several headers, what we
 // check might not be what somebody else in the chain reads, so they are
-// refused. What is no character of a token, parseCompact refuses.
-func bearer(authorization [][]byte) ([]byte, error) {
+// refused. What is no character of a token, parseCompact refuses. The error is
+// ErrNoBearer or ErrInvalidToken, wrapped.
+func Bearer(authorization ...[]byte) ([]byte, error) {
 	if len(authorization) == 0 {
 		return nil, ErrNoBearer
 	}

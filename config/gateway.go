@@ -51,6 +51,10 @@ type Gateway struct {
 	// (secret_mount_path). When it is not set, secrets in DataDir is used, and
 	// made at the first start.
 	SecretMountPath string
+	// BasicAuth says that the administrator's password opens /system/ (basic_auth,
+	// true). Without it API tokens do; and where there cannot be any, as iam_dir
+	// is not set and empty, everybody who can reach the gateway.
+	BasicAuth bool
 	// GenerateIAM, GenerateKey and GenerateSecrets say that the three paths above
 	// are ours to fill: a path the operator gave must hold what it should
 	// already, so that one that is misspelt is noticed.
@@ -73,6 +77,9 @@ type Gateway struct {
 	FunctionNamespace string
 	// StackFile is a stack.yml whose functions are run (stack_file).
 	StackFile string
+	// FunctionsDir has folders in which functions are started whose image names
+	// one of them (functions_dir); "" = none has.
+	FunctionsDir string
 
 	LogJSON bool // log_encoding: json, or console (the default)
 	Debug   bool // debug: log every request
@@ -84,6 +91,13 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // ValidName reports whether name can name a function or a namespace.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// secretPattern is a DNS subdomain (RFC 1123), which names of secrets are in
+// Kubernetes: labels with dots between them. No path can be made of it.
+var secretPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// ValidSecretName reports whether name can name a secret.
+func ValidSecretName(name string) bool { return len(name) <= 253 && secretPattern.MatchString(name) }
 
 // ParseGateway reads the gateway's configuration from environ, a list of
 // "name=value". The error is an [*Error] that names every bad variable.
@@ -97,10 +111,12 @@ func ParseGateway(environ []string) (Gateway, error) {
 		FunctionsProvider: e.httpURL("functions_provider_url"),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
+		FunctionsDir:      e.str("", "functions_dir"),
 		CABundlePath:      e.str("", "ca_bundle_path"),
 		InsecureTLS:       e.boolean(false, "insecure_tls"),
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
+		BasicAuth:         e.boolean(true, "basic_auth"),
 		Debug:             e.boolean(false, "debug"),
 	}
 	if c.WriteTimeout == 0 {
@@ -127,7 +143,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 	c.GenerateKey = !given
 	_, _, given = e.lookup("secret_mount_path")
 	c.SecretMountPath = e.str(filepath.Join(c.DataDir, "secrets"), "secret_mount_path")
-	c.GenerateSecrets = !given
+	c.GenerateSecrets = !given && c.BasicAuth
 
 	embedded := e.values["functions_provider_url"] == ""
 	host := ""

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ func TestParseGatewayDefaults(t *testing.T) {
 		GenerateIAM:       true,
 		GenerateKey:       true,
 		GenerateSecrets:   true,
+		BasicAuth:         true,
 		FunctionNamespace: "openfaas-fn",
 		IAMNamespace:      "openfaas",
 	}, c)
@@ -55,6 +57,13 @@ func TestParseGatewayValues(t *testing.T) {
 	require.Equal(t, "[fd00::1]:6443", c.KubernetesAddress)
 	require.False(t, c.IAMKubernetes)
 
+	require.True(t, c.BasicAuth)
+
+	c, err = ParseGateway([]string{"basic_auth=false"})
+	require.NoError(t, err)
+	require.False(t, c.BasicAuth)
+	require.False(t, c.GenerateSecrets, "there is no password to make")
+
 	c, err = ParseGateway([]string{"iam_store=kubernetes", "iam_namespace=iam", "KUBECONFIG=/a:/b"})
 	require.NoError(t, err)
 	require.True(t, c.IAMKubernetes)
@@ -70,6 +79,7 @@ func TestParseGatewayErrors(t *testing.T) {
 		says    string
 	}{
 		{"port", []string{"port=70000"}, `port="70000": want a whole number from 0 to 65535`},
+		{"basic_auth misspelt", []string{"basic_auth=off"}, `basic_auth="off": want true or false`},
 		{"listen without port", []string{"listen=127.0.0.1"}, `listen="127.0.0.1"`},
 		{"listen with a name as port", []string{"listen=127.0.0.1:http"}, `listen="127.0.0.1:http"`},
 		{"listen on a socket", []string{"listen=unix:///x"}, `listen="unix:///x"`},
@@ -112,5 +122,15 @@ func TestValidName(t *testing.T) {
 	}
 	for _, name := range []string{"", "-a", "a-", "A", "a.b", "a/b", "a_b", "é", "a\n", "..", string(make([]byte, 64))} {
 		require.False(t, ValidName(name), "%q", name)
+	}
+}
+
+func TestValidSecretName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "api-key", "tls.crt", "a.b-c.d9", strings.Repeat("a", 253)} {
+		require.True(t, ValidSecretName(name), name)
+	}
+	for _, name := range []string{"", ".", "..", "a.", ".a", "a..b", "-a", "a-", "a.-b", "A", "a/b", "a b", "a\n", "*", strings.Repeat("a", 254)} {
+		require.False(t, ValidSecretName(name), name)
 	}
 }

@@ -114,7 +114,7 @@ func apiSubject(set *iam.Set, own string, claims auth.Claims) (subject, error) {
 	policies, ok := textList(claims["policy"])
 	end, err := expiry(claims)
 	if !federated || iss == "" || !ok || err != nil {
-		return subject{}, refuse(InvalidRequest, "subject_token is signed by this issuer, but is not an API token")
+		return subject{}, refuse(InvalidRequest, "the token is signed by this issuer, but is not an API token")
 	}
 	// Who no longer trusts an issuer does not trust its earlier logins either.
 	trusted, ok := set.Issuer(iss)

@@ -78,10 +78,13 @@ func generateCredentials(dir string) error {
 	return nil
 }
 
+// set reports whether there are any.
+func (c Credentials) set() bool { return c.password != "" }
+
 // match reports whether the values of a request's Authorization headers are
 // these credentials, in a time that tells nothing about them.
 func (c Credentials) match(authorization [][]byte) bool {
-	if len(authorization) != 1 || c.password == "" {
+	if len(authorization) != 1 || !c.set() {
 		return false
 	}
 	scheme, encoded, _ := bytes.Cut(authorization[0], []byte(" "))

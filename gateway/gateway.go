@@ -33,8 +33,12 @@ type Config struct {
 	Issuer *issuer.Issuer
 	// Exchange answers POST /oauth/token.
 	Exchange *exchange.Exchanger
-	// Admin may use the administration API.
+	// Admin may do everything on the administration API; zero = there are API
+	// tokens only.
 	Admin Credentials
+	// Open lets everybody who can reach us do everything there, and is for
+	// loopback alone.
+	Open bool
 	// DefaultNamespace is meant when a function's name has none.
 	DefaultNamespace string
 	// Documents are further static JSON documents to serve with GET, by path;
@@ -46,7 +50,8 @@ type Config struct {
 	// 0 = not at all.
 	DrainTimeout time.Duration
 	// UpstreamTimeout bounds the wait for a function's answer to begin, and
-	// each silence in it after that; 0 = no limit.
+	// each silence in it after that, and what the provider is asked to do;
+	// 0 = no limit.
 	UpstreamTimeout time.Duration
 	Log             zerolog.Logger
 }
@@ -59,12 +64,16 @@ type Gateway struct {
 	server  *fasthttp.Server
 	// draining tells clients to send their next request to another gateway.
 	draining atomic.Bool
+	// life ends when draining begins, and ends what is followed without an end.
+	life    context.Context
+	endLife context.CancelFunc
 }
 
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
 	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
 	g.routes = g.table()
+	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
 	g.server.ReadTimeout = c.ReadTimeout
 	g.server.IdleTimeout = 3 * time.Minute
@@ -75,6 +84,7 @@ func New(c Config) *Gateway {
 // which they have DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer l.Abort()
+	defer g.endLife()
 	failed := make(chan error, 1)
 	go func() { failed <- g.server.Serve(l) }()
 	select {
@@ -83,6 +93,7 @@ func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	case <-ctx.Done():
 	}
 	g.draining.Store(true)
+	g.endLife()
 	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
 	defer cancel()
 	if err := l.Drain(drain); err != nil {
@@ -146,34 +157,13 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 	return target, nil, true
 }
 
-// dispatch finds the route for everything but function calls, and guards it.
+// dispatch answers everything but function calls.
 func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path string) {
-	guarded := strings.HasPrefix(path, "/system/")
-	if guarded && !g.config.Admin.match(authorizationValues(ctx)) {
-		// Before the look-up: a stranger does not learn which routes exist.
-		ctx.Response.Header.Set("WWW-Authenticate", `Basic realm="Restricted"`)
-		plain(ctx, http.StatusUnauthorized, "invalid credentials")
-		return
+	if strings.HasPrefix(path, administration) {
+		g.administer(ctx, path)
+	} else if route, parameter := g.find(ctx, path); route != nil {
+		route.answer(ctx, parameter)
 	}
-	method := string(ctx.Method())
-	var allowed []string
-	for _, r := range g.routes {
-		parameter, matches := r.match(path)
-		switch {
-		case !matches:
-		case r.method == method || r.method == http.MethodGet && method == http.MethodHead:
-			r.handle(ctx, parameter)
-			return
-		default:
-			allowed = append(allowed, r.method)
-		}
-	}
-	if allowed != nil {
-		ctx.Response.Header.Set("Allow", strings.Join(allowed, ", "))
-		plain(ctx, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not allowed here, try %s", method, strings.Join(allowed, " or ")))
-		return
-	}
-	plain(ctx, http.StatusNotFound, "no such page")
 }
 
 // plain answers with one line of text.
@@ -182,18 +172,6 @@ func plain(ctx *fasthttp.RequestCtx, status int, line string) {
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
 	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.SetBodyString(line + "\n")
-}
-
-// authorizationValues returns the values of all Authorization headers. Their
-// names come as the client wrote them.
-func authorizationValues(ctx *fasthttp.RequestCtx) [][]byte {
-	var values [][]byte
-	for name, value := range ctx.Request.Header.All() {
-		if bytes.EqualFold(name, []byte("Authorization")) {
-			values = append(values, value)
-		}
-	}
-	return values
 }
 
 // serverLog takes what fasthttp has to say, which is about broken connections

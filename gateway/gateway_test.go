@@ -142,7 +142,7 @@ func TestPanic(t *testing.T) {
 	var log bytes.Buffer
 	g := &Gateway{
 		config: Config{Log: zerolog.New(&log)},
-		routes: []route{{http.MethodGet, "/x", func(*fasthttp.RequestCtx, string) { panic("eyJsecret") }}},
+		routes: []route{{method: http.MethodGet, path: "/x", answer: func(*fasthttp.RequestCtx, string) { panic("eyJsecret") }}},
 	}
 	var ctx fasthttp.RequestCtx
 	ctx.Request.SetRequestURI("/x")

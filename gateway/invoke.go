@@ -36,9 +36,17 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	endpoint, err := g.config.Provider.Endpoint(bounded, f)
 	cancel()
 	if err != nil {
+		var refusal *provider.Error
 		status := statusOf(err)
 		if status == http.StatusNotFound {
 			plain(ctx, status, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
+			return
+		} else if errors.As(err, &refusal) {
+			// It does not start, say. Worth another try, as by the queue's workers.
+			if refusal.Status == http.StatusServiceUnavailable {
+				ctx.Response.Header.Set("Retry-After", "1")
+			}
+			plain(ctx, refusal.Status, refusal.Message)
 			return
 		}
 		g.config.Log.Error().Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error())
@@ -100,11 +108,20 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID s
 
 // functionName reads "name" or "name.namespace".
 func (g *Gateway) functionName(label []byte) (provider.Function, bool) {
-	f := provider.Function{Namespace: g.config.DefaultNamespace, Name: string(label)}
-	if i := bytes.LastIndexByte(label, '.'); i >= 0 {
-		f.Name, f.Namespace = string(label[:i]), string(label[i+1:])
+	f, dotted, ok := parseFunction(string(label))
+	if !dotted {
+		f.Namespace = g.config.DefaultNamespace
 	}
-	return f, config.ValidName(f.Name) && config.ValidName(f.Namespace)
+	return f, ok
+}
+
+// parseFunction reads "name", which has no namespace, or "name.namespace".
+func parseFunction(label string) (f provider.Function, dotted, ok bool) {
+	f.Name = label
+	if i := strings.LastIndexByte(label, '.'); i >= 0 {
+		f.Name, f.Namespace, dotted = label[:i], label[i+1:], true
+	}
+	return f, dotted, config.ValidName(f.Name) && (!dotted || config.ValidName(f.Namespace))
 }
 
 // identify gives a call and its answer X-Call-Id, the caller's if it sent one,

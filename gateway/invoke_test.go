@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
@@ -18,13 +17,14 @@ import (
 )
 
 // behindPrefix is a provider that has every function behind one server.
-type behindPrefix struct{ upstream *reverseproxy.Upstream }
+type behindPrefix struct {
+	provider.Provider // nil: nothing else is asked
+	upstream          *reverseproxy.Upstream
+}
 
 func (p behindPrefix) Endpoint(_ context.Context, f provider.Function) (provider.Endpoint, error) {
 	return provider.Endpoint{Upstream: p.upstream, Prefix: "/function/" + f.String()}, nil
 }
-
-func (behindPrefix) List(context.Context, string) ([]types.FunctionStatus, error) { return nil, nil }
 
 // TestPathStaysBehindPrefix: a caller must not reach the provider's API through
 // the path of a function.
@@ -37,7 +37,7 @@ func TestPathStaysBehindPrefix(t *testing.T) {
 	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
 	t.Cleanup(upstream.Close)
 	l := listenTCP(t)
-	serve(t, l, Config{Provider: behindPrefix{upstream}, DefaultNamespace: "fn"})
+	serve(t, l, Config{Provider: behindPrefix{upstream: upstream}, DefaultNamespace: "fn"})
 	call := func(path string) string {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)

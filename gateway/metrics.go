@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +25,9 @@ type metrics struct {
 	seconds   *prometheus.HistogramVec
 	started   *prometheus.CounterVec
 	exchanges *prometheus.CounterVec
+	// authorizations are by action and outcome.
+	authorizations *prometheus.CounterVec
+	ended          sync.Map // provider.Function → *atomic.Uint64
 }
 
 func newMetrics(p provider.Provider, log zerolog.Logger) *metrics {
@@ -44,8 +49,12 @@ func newMetrics(p provider.Provider, log zerolog.Logger) *metrics {
 			Name: "gateway_token_exchange_total",
 			Help: "Token exchanges by outcome: ok or the OAuth error code.",
 		}, []string{"result"}),
+		authorizations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_authorization_total",
+			Help: "Requests to /system/ by the action wanted and its outcome: allowed, denied or unauthenticated.",
+		}, []string{"action", "result"}),
 	}
-	m.registry.MustRegister(m.total, m.seconds, m.started, m.exchanges,
+	m.registry.MustRegister(m.total, m.seconds, m.started, m.exchanges, m.authorizations,
 		serviceCount{provider: p, log: log},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -59,8 +68,22 @@ func (m *metrics) invoked(f provider.Function) func(status int) {
 	return func(status int) {
 		code := strconv.Itoa(status)
 		m.total.WithLabelValues(name, code).Inc()
+		n, _ := m.ended.LoadOrStore(f, new(atomic.Uint64))
+		n.(*atomic.Uint64).Add(1)
 		m.seconds.WithLabelValues(name, code).Observe(time.Since(started).Seconds())
 	}
+}
+
+// invocations returns how many calls of f have ended.
+func (m *metrics) invocations(f provider.Function) float64 {
+	if n, ok := m.ended.Load(f); ok {
+		return float64(n.(*atomic.Uint64).Load())
+	}
+	return 0
+}
+
+func (m *metrics) authorized(action, result string) {
+	m.authorizations.WithLabelValues(action, result).Inc()
 }
 
 func (m *metrics) exchanged(result string) { m.exchanges.WithLabelValues(result).Inc() }

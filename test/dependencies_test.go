@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/provider"},
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/provider":          {"executor/reverseproxy"},
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -72,9 +73,13 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return fmt.Errorf("issuer_key_path: %w", err)
 	}
-	admin, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
-	if err != nil {
+	credentials, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
+	if err != nil && (settings.BasicAuth || !errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("secret_mount_path: %w", err)
+	}
+	var admin gateway.Credentials
+	if settings.BasicAuth {
+		admin = credentials // else they are for the provider alone, if there are any
 	}
 	var documents map[string][]byte
 	if dev != nil {
@@ -105,7 +110,11 @@ func run(environ []string, dev *development) error {
 		return err
 	}
 
-	functions, err := openProvider(settings, self, admin, dev, log)
+	open, err := openToAll(settings, listener.Addr())
+	if err != nil {
+		return err
+	}
+	functions, err := openProvider(settings, self, credentials, dev, log)
 	if err != nil {
 		return err
 	}
@@ -115,6 +124,7 @@ func run(environ []string, dev *development) error {
 		Issuer:           system,
 		Exchange:         exchanger,
 		Admin:            admin,
+		Open:             open,
 		DefaultNamespace: settings.FunctionNamespace,
 		Documents:        documents,
 		ReadTimeout:      settings.ReadTimeout,
@@ -135,11 +145,36 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
+	if open {
+		log.Warn().Msgf("basic_auth=false and no IAM objects in %s: everybody on this machine may deploy and delete functions", settings.IAMDir)
+	}
 	running.Go(func() { functions.announce(signalled, dev, settings, self, log) })
 	err = gw.Serve(signalled, listener)
 	endBackground()
 	running.Wait()
 	return err
+}
+
+// openToAll reports whether the administration API asks for nothing. It must
+// have been said so, there must be no objects by which tokens could be asked
+// for (a file that is faulty is still the operator's wish to have some), and
+// nobody from elsewhere must get here.
+func openToAll(settings config.Gateway, address net.Addr) (bool, error) {
+	if settings.BasicAuth || settings.IAMKubernetes || !settings.GenerateIAM {
+		return false, nil
+	}
+	entries, err := os.ReadDir(settings.IAMDir)
+	if err != nil {
+		return false, fmt.Errorf("iam_dir: %w", err)
+	}
+	if len(entries) > 0 {
+		return false, nil
+	}
+	if tcp, ok := address.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return false, fmt.Errorf("basic_auth=false without IAM objects opens /system/ to everybody who can reach %s: "+
+			"set listen=127.0.0.1:8080, or iam_dir or iam_store to have API tokens asked for", address)
+	}
+	return true, nil
 }
 
 // iamStore has the IAM objects, wherever they are.
@@ -169,7 +204,8 @@ func openObjects(settings config.Gateway, log zerolog.Logger) (iamStore, error) 
 type functions struct {
 	provider.Provider
 	local  *local.Provider            // nil = upstream
-	stack  []types.FunctionDeployment // what local runs
+	stack  []types.FunctionDeployment // what the stack file says
+	file   string                     // the stack file, followed; "" = none
 	remove func()                     // removes the run folder
 }
 
@@ -203,24 +239,26 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		remove()
 		return nil, err
 	}
-	p := local.New(local.Config{
-		Executable: executable,
-		RunDir:     dir,
-		WorkDir:    workDir,
-		Path:       path,
-		Authority:  self,
-		Log:        log,
-		Output:     functionOutput(settings, log),
+	p, err := local.Open(local.Config{
+		Executable:       executable,
+		StateDir:         filepath.Join(settings.DataDir, "functions"),
+		RunDir:           dir,
+		FunctionsDir:     settings.FunctionsDir,
+		WorkDir:          workDir,
+		Path:             path,
+		Authority:        self,
+		DefaultNamespace: settings.FunctionNamespace,
+		Log:              log,
+		Output:           functionOutput(settings, log),
 	})
-	var faults []error
-	for _, d := range deployments {
-		faults = append(faults, p.Add(d))
+	if err == nil {
+		err = p.ApplyStack(context.Background(), deployments)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err != nil {
 		remove()
 		return nil, err
 	}
-	return &functions{Provider: p, local: p, stack: deployments, remove: remove}, nil
+	return &functions{Provider: p, local: p, stack: deployments, file: settings.StackFile, remove: remove}, nil
 }
 
 // readStack returns the functions to run and the folder to run them in; "" =
@@ -239,9 +277,15 @@ func readStack(settings config.Gateway, orQuickstart bool) (functions []types.Fu
 }
 
 func (f *functions) run(ctx context.Context) {
-	if f.local != nil {
-		f.local.Run(ctx)
+	if f.local == nil {
+		return
 	}
+	var following sync.WaitGroup
+	if f.file != "" {
+		following.Go(func() { f.local.FollowStack(ctx, f.file, f.stack) })
+	}
+	f.local.Run(ctx)
+	following.Wait()
 }
 
 // announce waits for the functions and says that they are there.

@@ -139,7 +139,9 @@ func (d *development) announce(functions []types.FunctionDeployment, settings co
 		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", name, access, self, name)
 	}
 	fmt.Fprintf(&b, "\n  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
-	fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
+	if settings.BasicAuth {
+		fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
+	}
 	if secured != "" {
 		fmt.Fprintf(&b, `
 Try it in a second terminal, in this folder:

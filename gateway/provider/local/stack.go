@@ -99,9 +99,6 @@ func ParseStack(path string, data []byte, defaultNamespace string) ([]types.Func
 		case !config.ValidName(f.Namespace):
 			problems = append(problems, fmt.Errorf("%s: function %q: namespace %q: want a DNS label: lower case letters, digits and -", path, name, f.Namespace))
 			continue
-		case len(f.Secrets) > 0:
-			problems = append(problems, fmt.Errorf("%s: function %q: secrets %q: local processes cannot be given secrets yet", path, name, f.Secrets))
-			continue
 		}
 		deployments = append(deployments, types.FunctionDeployment{
 			Service:     name,
@@ -113,6 +110,7 @@ func ParseStack(path string, data []byte, defaultNamespace string) ([]types.Func
 			Annotations: f.Annotations,
 			Limits:      f.Limits,
 			Requests:    f.Requests,
+			Secrets:     f.Secrets,
 		})
 	}
 	return deployments, errors.Join(problems...)

@@ -62,7 +62,6 @@ func TestParseStackErrors(t *testing.T) {
 		{"twice", "functions:\n  a: {}\n  a: {}\n", "line 3"},
 		{"name", "functions:\n  a.b: {}\n", `function "a.b"`},
 		{"namespace", "functions:\n  a: {namespace: B}\n", `namespace "B"`},
-		{"secrets", "functions:\n  a: {secrets: [s]}\n", "secrets"},
 		{"missing environment file", "functions:\n  a: {environment_file: [none.yml]}\n", "none.yml"},
 		{"variable name", "functions:\n  a: {environment: {\"b=c\": d}}\n", `"b=c"`},
 		{"empty", "", "no functions"},
@@ -111,13 +110,13 @@ func TestLineWriter(t *testing.T) {
 // A function with its own keys is not given an authority besides.
 func TestKeysFile(t *testing.T) {
 	t.Parallel()
-	p := New(Config{RunDir: t.TempDir(), Authority: "http://127.0.0.1:8080"})
-	d := types.FunctionDeployment{Service: "first", Namespace: "dev", EnvProcess: "cat", EnvVars: map[string]string{
+	p, err := Open(Config{StateDir: t.TempDir(), RunDir: t.TempDir(), DefaultNamespace: "dev", Authority: "http://127.0.0.1:8080"})
+	require.NoError(t, err)
+	own := types.FunctionDeployment{Service: "first", Namespace: "dev", EnvProcess: "cat", EnvVars: map[string]string{
 		"jwt_auth": "true", "jwt_auth_jwks_file": "keys.json", "jwt_auth_issuer": "https://gateway.example.com"}}
-	require.NoError(t, p.Add(d))
-	d.Service, d.EnvVars = "second", map[string]string{"jwt_auth": "true"}
-	require.NoError(t, p.Add(d))
+	ours := types.FunctionDeployment{Service: "second", Namespace: "dev", EnvProcess: "cat", EnvVars: map[string]string{"jwt_auth": "true"}}
+	require.NoError(t, p.ApplyStack(t.Context(), []types.FunctionDeployment{own, ours}))
 	for name, f := range p.functions {
-		require.Equal(t, name.Name == "second", strings.Contains(strings.Join(f.environment(), "\n"), "jwt_auth_authority="), name)
+		require.Equal(t, name.Name == "second", strings.Contains(strings.Join(f.environment("r", "s"), "\n"), "jwt_auth_authority="), name)
 	}
 }

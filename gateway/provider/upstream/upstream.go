@@ -6,17 +6,13 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/openfaas/faas-provider/types"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
@@ -48,9 +44,6 @@ type Provider struct {
 // that a call costs one hop and not two.
 const knownFor = 5 * time.Second
 
-// maxAnswer bounds what is read of one API answer, in bytes.
-const maxAnswer = 16 << 20
-
 // New returns a provider. It connects to nothing yet.
 func New(c Config) (*Provider, error) {
 	if c.URL.Scheme != "http" {
@@ -65,7 +58,7 @@ func New(c Config) (*Provider, error) {
 		path:     strings.TrimSuffix(c.URL.EscapedPath(), "/"),
 		user:     c.User,
 		password: c.Password,
-		client:   &http.Client{Timeout: 10 * time.Second},
+		client:   &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		upstream: reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: address}),
 		known:    make(map[provider.Function]time.Time),
 	}, nil
@@ -78,12 +71,8 @@ func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.
 	exists := now.Before(p.known[f])
 	p.mu.Unlock()
 	if !exists {
-		var status types.FunctionStatus
-		query := url.Values{"namespace": {f.Namespace}}
-		if err := p.get(ctx, "/system/function/"+url.PathEscape(f.Name)+"?"+query.Encode(), &status); err != nil {
-			p.mu.Lock()
-			delete(p.known, f)
-			p.mu.Unlock()
+		if _, err := p.Status(ctx, f, false); err != nil {
+			p.forget(f)
 			return provider.Endpoint{}, err
 		}
 		p.mu.Lock()
@@ -96,43 +85,14 @@ func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.
 	}, nil
 }
 
-// List implements provider.Provider.
-func (p *Provider) List(ctx context.Context, namespace string) ([]types.FunctionStatus, error) {
-	functions := []types.FunctionStatus{}
-	err := p.get(ctx, "/system/functions?"+url.Values{"namespace": {namespace}}.Encode(), &functions)
-	return functions, err
+func (p *Provider) forget(f provider.Function) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, f)
 }
 
 // Close closes the idle connections to the provider.
 func (p *Provider) Close() {
 	p.upstream.Close()
 	p.client.CloseIdleConnections()
-}
-
-// get asks the provider's API and decodes its answer. A 404 is
-// provider.ErrNotFound.
-func (p *Provider) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
-	if err != nil {
-		return err
-	}
-	if p.user != "" {
-		req.SetBasicAuth(p.user, p.password)
-	}
-	res, err := p.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("functions provider: %w", err)
-	}
-	defer res.Body.Close()
-	switch res.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return provider.ErrNotFound
-	default:
-		return fmt.Errorf("functions provider answered %s with %s, want 200", p.base+path, res.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(into); err != nil {
-		return fmt.Errorf("functions provider answered %s with bad JSON: %w", p.base+path, err)
-	}
-	return nil
 }

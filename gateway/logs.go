@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/openfaas/faas-provider/logs"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/provider"
+)
+
+// logs takes both from the query, and streams a line of JSON for each line of
+// the log as it comes.
+func (g *Gateway) logs(r *request) (operation, error) {
+	f, err := g.function(r, r.query.Get("name"), "")
+	if err != nil {
+		return operation{}, err
+	}
+	ask := logs.Request{Name: f.Name, Namespace: f.Namespace, Instance: r.query.Get("instance")}
+	if text := r.query.Get("tail"); text != "" {
+		if ask.Tail, err = strconv.Atoi(text); err != nil {
+			return operation{}, badRequest("tail=%q: want a number of lines", clip(text))
+		}
+	}
+	if text := r.query.Get("since"); text != "" {
+		since, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return operation{}, badRequest("since=%q: want a time such as 2006-01-02T15:04:05Z", clip(text))
+		}
+		ask.Since = &since
+	}
+	if text := r.query.Get("follow"); text != "" {
+		if ask.Follow, err = strconv.ParseBool(text); err != nil {
+			return operation{}, badRequest("follow=%q: want true or false", clip(text))
+		}
+	}
+	return onFunction(f, func(ctx context.Context) error {
+		// Asked first: once lines are sent there is no 404 any more.
+		if _, err := g.config.Provider.Status(ctx, f, false); err != nil {
+			return err
+		}
+		g.streamLogs(r, f, ask)
+		return nil
+	}), nil
+}
+
+// streamLogs sends the log after the handler has returned, until its end, the
+// client's, that of its token, or ours.
+func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) {
+	r.ctx.Response.Header.SetContentType("application/x-ndjson")
+	if r.ctx.IsHead() {
+		return
+	}
+	// Nothing follows on the connection, so that it can be watched.
+	r.ctx.SetConnectionClose()
+	r.ctx.Response.ImmediateHeaderFlush = true
+	conn, until := r.ctx.Conn(), r.caller.until
+	r.ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		ctx, cancel := context.WithCancel(g.life)
+		defer cancel()
+		if !until.IsZero() {
+			timer := time.AfterFunc(time.Until(until), cancel)
+			defer timer.Stop()
+		}
+		// A log that is silent has nothing that could fail to be written.
+		_ = conn.SetReadDeadline(time.Time{})
+		go func() {
+			if reverseproxy.WaitGone(conn) {
+				cancel()
+			}
+		}()
+		lines := json.NewEncoder(w)
+		err := g.config.Provider.Logs(ctx, ask, func(m logs.Message) error {
+			if err := lines.Encode(m); err != nil {
+				return err
+			}
+			return w.Flush()
+		})
+		if err != nil && ctx.Err() == nil {
+			g.config.Log.Info().Str("function", f.String()).Msgf("logs ended early: %v", err)
+		}
+	})
+}
