@@ -30,6 +30,7 @@ type fakeCluster struct {
 	mu      sync.Mutex
 	err     func(resource string) error // what the store's calls end in
 	watches map[string]watch.Interface  // the last of each resource
+	listed  map[string]bool             // since the last cut: a watch cannot make up for it
 	// missed answers the next watch, after a change that no watch has seen.
 	missed  func() (watch.Interface, error)
 	version int
@@ -40,13 +41,18 @@ func newFake(t *testing.T) *fakeCluster {
 	lists := map[schema.GroupVersionResource]string{
 		gvr("JwtIssuer"): "JwtIssuerList", gvr("Policy"): "PolicyList", gvr("Role"): "RoleList",
 	}
-	f := &fakeCluster{watches: map[string]watch.Interface{}, err: func(string) error { return nil }}
+	f := &fakeCluster{watches: map[string]watch.Interface{}, listed: map[string]bool{}, err: func(string) error { return nil }}
 	admin := fake.NewSimpleDynamicClientWithCustomListKinds(scheme, lists)
 	f.admin, f.namespace = admin, "openfaas"
 	f.client = fake.NewSimpleDynamicClientWithCustomListKinds(scheme, lists)
 	f.client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		if err := f.refusal(a); err != nil {
 			return true, nil, err
+		}
+		if a.GetVerb() == "list" {
+			f.mu.Lock()
+			f.listed[a.GetResource().Resource] = true
+			f.mu.Unlock()
 		}
 		return clienttesting.ObjectReaction(admin.Tracker())(a)
 	})
@@ -56,6 +62,9 @@ func newFake(t *testing.T) *fakeCluster {
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if !f.listed[a.GetResource().Resource] {
+			return true, nil, apierrors.NewResourceExpired("too old resource version: 1 (2)")
+		}
 		if missed := f.missed; missed != nil {
 			f.missed = nil
 			change := object(t, manifest("Policy", "p", policySpec("dev:missed")))
@@ -96,6 +105,7 @@ func (f *fakeCluster) cut(*testing.T) {
 		w.Stop()
 		delete(f.watches, name)
 	}
+	clear(f.listed)
 }
 
 func (f *fakeCluster) restore(t *testing.T) {
