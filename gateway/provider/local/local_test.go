@@ -113,6 +113,20 @@ func TestScaleFromZeroOnce(t *testing.T) {
 	require.EqualValues(t, 1, m.status("f").Replicas)
 }
 
+// TestScaleFromZeroOnAFullDisk: a call is answered, though the number of
+// replicas cannot be kept.
+func TestScaleFromZeroOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	require.NoError(t, m.Deploy(t.Context(), shell("f", "echo x")))
+	m.waitReplicas("f", 1)
+	require.NoError(t, m.Scale(t.Context(), fn("f"), 0))
+	require.NoError(t, os.Rename(m.state, m.state+".away")) // nothing can be written there
+	status, body := m.call("f")
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, m.log.String(), "cannot be kept")
+}
+
 func TestCrashLoop(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "", func(c *Config) { c.ReadyTimeout = 500 * time.Millisecond })
