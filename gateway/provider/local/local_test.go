@@ -313,7 +313,10 @@ func TestStateOutlivesTheGateway(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, "bad.openfaas-fn.json"), []byte(`{"deployment":{"serv`), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, "moved.openfaas-fn.json"), []byte(`{"deployment":{"service":"f","namespace":"openfaas-fn"}}`), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, temporaryPrefix+"1"), []byte(`{`), 0o600))
+	cutShort := m.secretPath("openfaas-fn", temporaryPrefix+"1")
+	require.NoError(t, os.WriteFile(cutShort, []byte("half of a secret"), 0o600))
 	again := newMachine(t, m.state)
+	require.NoFileExists(t, cutShort)
 	for _, name := range []string{"bad.openfaas-fn.json", "moved.openfaas-fn.json"} {
 		require.Contains(t, again.log.String(), name)
 		require.FileExists(t, filepath.Join(m.state, name))
