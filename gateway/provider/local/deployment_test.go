@@ -299,3 +299,10 @@ func TestFollowStack(t *testing.T) {
 	write(function("a", "three"))
 	eventually(t, said("a", "three"), "not mended")
 }
+
+// TestUsageInACircle: a process is not counted as its own descendant for ever.
+func TestUsageInACircle(t *testing.T) {
+	t.Parallel()
+	p := processes{own: map[int]consumption{2: {memory: 1}, 3: {memory: 10}}, children: map[int][]int{2: {3}, 3: {2}}}
+	require.EqualValues(t, 11, p.tree(2).memory)
+}
