@@ -16,8 +16,7 @@ import (
 // What callers branch on; Status and Refusal map them.
 var (
 	// ErrNoBearer: the request has no bearer token at all.
-	//
-	//lint:ignore ST1005 the contract's response body, byte for byte
+	// Its text is the contract's response body, byte for byte.
 	ErrNoBearer = errors.New("Bearer must be present in Authorization header")
 	// ErrInvalidToken: the token is refused; wrapped with the reason, which
 	// never holds any of the token's bytes.

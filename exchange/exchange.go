@@ -80,6 +80,7 @@ type Exchanger struct {
 
 	mu      sync.Mutex
 	trust   trust
+	warned  string          // of roles; see warnOfAnyIssuer
 	running context.Context // Run's; nil when it does not run
 	tasks   sync.WaitGroup  // the key sets' background fetches
 }
@@ -178,6 +179,11 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 		if len(permissions) == 0 {
 			return Response{}, refuse(InvalidRequest, "No Function:Invoke permission found for subject: %s", name(s.name))
 		}
+		// Before they are compared, each with each: the time that takes grows with
+		// the product of their lengths.
+		if size(permissions)+size(r.Audience) > auth.MaxToken {
+			return Response{}, tooLarge()
+		}
 		for _, a := range r.Audience {
 			if !slices.ContainsFunc(permissions, iam.Resource(a).Overlaps) {
 				return Response{}, refuse(InvalidTarget, "audience %s is not covered by any Function:Invoke permission", value(a))
@@ -201,10 +207,22 @@ func (e *Exchanger) Exchange(ctx context.Context, r Request) (Response, error) {
 		return Response{}, err
 	}
 	if len(token) > auth.MaxToken {
-		return Response{}, refuse(InvalidRequest, "the token issued would be larger than %d bytes, which is refused everywhere: "+
-			"the subject token has too many claims, or too many resources are granted", auth.MaxToken)
+		return Response{}, tooLarge()
 	}
 	return Response{AccessToken: token, IssuedTokenType: TokenTypeIDToken, TokenType: "Bearer", ExpiresIn: seconds, Scope: r.Scope}, nil
+}
+
+func tooLarge() *Error {
+	return refuse(InvalidRequest, "the token issued would be larger than %d bytes, which is refused everywhere: "+
+		"the subject token has too many claims, or too many resources are granted or named by audience", auth.MaxToken)
+}
+
+// size is how many bytes the texts have together.
+func size[S ~string](texts []S) (n int) {
+	for _, t := range texts {
+		n += len(t)
+	}
+	return n
 }
 
 // knownType reports whether t is a kind of token we take and issue: all three

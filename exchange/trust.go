@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,7 +118,28 @@ func (e *Exchanger) current() trust {
 		}
 	}
 	e.trust = next
+	e.warnOfAnyIssuer(next)
 	return next
+}
+
+// warnOfAnyIssuer tells of roles that a further issuer has opened to its
+// subjects: they were good while there was one. It says so once, until they
+// change. e.mu is held.
+func (e *Exchanger) warnOfAnyIssuer(t trust) {
+	const most = 5
+	warning := ""
+	if roles := t.set.RolesOfAnyIssuer(); len(t.keys) > 1 && len(roles) > 0 {
+		shown := strings.Join(roles[:min(len(roles), most)], ", ")
+		if more := len(roles) - most; more > 0 {
+			shown += fmt.Sprintf(" and %d more", more)
+		}
+		warning = fmt.Sprintf("%d JwtIssuers are trusted, and roles do not say whose subjects they are for, and so are for those of each: "+
+			"add StringEqual on jwt:iss to the condition of %s", len(t.keys), shown)
+	}
+	if warning != e.warned && warning != "" {
+		e.c.Warnf("%s", warning)
+	}
+	e.warned = warning
 }
 
 // remoteKeys returns the keys of i, to be fetched from authority.

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -105,6 +106,47 @@ func TestTrustFollowsTheObjects(t *testing.T) {
 	g.objects.Store(set(moved))
 	_, err = g.exchange(t, stays.token(t, nil), "")
 	require.NoError(t, err)
+}
+
+// A second issuer may give its subjects the names that roles have been written
+// for, when these do not say whose they mean.
+func TestRolesOfAnyIssuer(t *testing.T) {
+	t.Parallel()
+	p, policy := newProvider(t, nil), policy("dev", "Function:Invoke", "*")
+	first, second := p.trusted("first", "1h"), p.trusted("second", "1h")
+	second.Spec.Iss += "/second"
+	own := p.trusted("own", "1h")
+	own.Spec.Iss = gatewayURL
+	role := func(name, key string) iam.Role {
+		return iam.Role{Metadata: iam.Metadata{Name: name}, Spec: iam.RoleSpec{Policy: []string{"dev"}, Condition: iam.Condition{"StringEqual": {key: {"x"}}}}}
+	}
+	set := func(issuers []iam.JwtIssuer, roles ...iam.Role) *iam.Set {
+		return compile(t, iam.Objects{Issuers: issuers, Policies: []iam.Policy{policy}, Roles: roles})
+	}
+	one, two := []iam.JwtIssuer{first, own}, []iam.JwtIssuer{first, own, second}
+	named, pointed, open := role("named", "jwt:iss"), role("pointed", "jwt:/iss"), role("open", "jwt:sub")
+
+	var warnings []string
+	g := newGateway(t, set(one, named, open), func(c *Config) {
+		c.Warnf = func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	})
+	g.objects.Store(set(two, named, pointed))
+	g.current()
+	require.Empty(t, warnings)
+	for range 2 {
+		g.objects.Store(set(two, named, pointed, open))
+		g.current()
+		require.Len(t, warnings, 1, "once, until it changes")
+	}
+	require.Regexp(t, `^2 JwtIssuers are trusted, .* jwt:iss to the condition of open$`, warnings[0])
+	var many []iam.Role
+	for n := range 7 {
+		many = append(many, role(fmt.Sprint("r", n), "jwt:sub"))
+	}
+	g.objects.Store(set(two, many...))
+	g.current()
+	require.Len(t, warnings, 2)
+	require.Contains(t, warnings[1], "of r0, r1, r2, r3, r4 and 2 more")
 }
 
 // stuckTransport lets fetches wait until they are given up.

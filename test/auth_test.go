@@ -7,12 +7,15 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -342,8 +345,52 @@ functions:
 	}
 }
 
-// TestStandaloneWatchdog runs fwatchdog as an image would, with the gateway as
-// its authority, and without one.
+// TestFaultyObjects: each is named with its file and line, in the log and by
+// `gateway iam check`, and the others count.
+func TestFaultyObjects(t *testing.T) {
+	t.Parallel()
+	g := startUp(t, "", nil)
+	iam := filepath.Join(".gatehound", "iam")
+	require.NoError(t, os.WriteFile(filepath.Join(g.dir, iam, "faulty.yaml"), []byte(`
+apiVersion: iam.openfaas.com/v1
+kind: Policy
+metadata: {name: deny}
+spec: {statement: [{effect: Deny, action: ["Function:Invoke"], resource: ["*"]}]}
+---
+apiVersion: iam.openfaas.com/v1
+kind: Policy
+metadata: {name: unknown-action}
+spec: {statement: [{effect: Allow, action: ["Function:Call"], resource: ["*"]}]}
+---
+apiVersion: iam.openfaas.com/v1
+kind: Role
+metadata: {name: carol}
+spec: {policy: [missing, invoke], principal: {"jwt:sub": [carol]}}
+`), 0o600))
+	said := []string{
+		iam + `/faulty.yaml:2: (error: )?Policy "deny": .*effect is "Deny"`,
+		iam + `/faulty.yaml:7: (warning: )?Policy "unknown-action": .*the unknown action "Function:Call"`,
+		iam + `/faulty.yaml:12: (warning: )?Role "carol": spec.policy names "missing"`,
+	}
+	check := exec.Command(binary("gateway"), "iam", "check", iam)
+	check.Dir = g.dir
+	check.Env = []string{"GORACE=atexit_sleep_ms=0"}
+	printed, err := check.Output()
+	require.Error(t, err)
+	require.Equal(t, 1, check.ProcessState.ExitCode())
+	for _, problem := range said {
+		g.stderr.find(t, g.program, problem)
+		require.Regexp(t, `(?m)^`+problem, string(printed))
+	}
+	for _, sub := range []string{"alice", "carol"} {
+		a, _ := g.exchange(t, g.idToken(t, "--sub", sub), "scope", "function")
+		require.Equal(t, 200, a.status, a.body)
+	}
+}
+
+// TestStandaloneWatchdog runs fwatchdog as an image would: with the gateway as
+// its authority, with the gateway's keys in a file, and with a gateway that comes
+// later.
 func TestStandaloneWatchdog(t *testing.T) {
 	t.Parallel()
 	g := startUp(t, "", nil)
@@ -358,16 +405,42 @@ func TestStandaloneWatchdog(t *testing.T) {
 	require.Equal(t, 401, do(t, http.MethodPost, at, "ping").status)
 	require.Equal(t, 403, do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+g.functionToken(t, "openfaas-fn:hello")).status)
 
-	// With nobody to ask for keys it starts, and fails closed.
-	nobody := httptest.NewServer(http.NotFoundHandler())
-	nobody.Close()
+	// Without a network, the keys are a file.
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	require.NoError(t, os.WriteFile(keys, []byte(get(t, g.url+"/.well-known/jwks.json").body), 0o600))
+	offline := start(t, t.TempDir(), []string{
+		"fprocess=cat", "listen=127.0.0.1:0", "metrics_port=0", "suppress_lock=true", "healthcheck_interval=0s",
+		"jwt_auth=true", "jwt_auth_jwks_file=" + keys, "jwt_auth_issuer=" + g.url, "OPENFAAS_NAME=echo", "OPENFAAS_NAMESPACE=openfaas-fn",
+	}, "fwatchdog")
+	at = "http://" + offline.stderr.find(t, offline, `Serving mode \w+ on (127\.0\.0\.1:\d+)`)[1]
+	eventually(t, func() bool { return get(t, at+"/_/ready").status == 200 }, "never ready")
+	require.Equal(t, "ping", do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+token).body)
+	require.Equal(t, 401, do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+foreignToken(t, g.url)).status)
+
+	// With nobody to ask for keys it starts, fails closed, and opens as soon as
+	// somebody is there.
+	var back atomic.Bool
+	discovery := get(t, g.url+"/.well-known/openid-configuration").body
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !back.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, discovery)
+	}))
+	defer away.Close()
 	alone := start(t, t.TempDir(), []string{
 		"fprocess=cat", "listen=127.0.0.1:0", "metrics_port=0", "suppress_lock=true", "healthcheck_interval=0s",
-		"jwt_auth=true", "jwt_auth_authority=" + nobody.URL, "OPENFAAS_NAME=echo", "OPENFAAS_NAMESPACE=openfaas-fn",
+		"jwt_auth=true", "jwt_auth_authority=" + away.URL, "OPENFAAS_NAME=echo", "OPENFAAS_NAMESPACE=openfaas-fn",
 	}, "fwatchdog")
 	at = "http://" + alone.stderr.find(t, alone, `Serving mode \w+ on (127\.0\.0\.1:\d+)`)[1]
 	require.Equal(t, 503, get(t, at+"/_/ready").status)
 	a := do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+token)
 	require.Equal(t, 503, a.status, a.body)
 	require.NotEmpty(t, a.header.Get("Retry-After"))
+	require.Equal(t, "of-watchdog", a.header.Get("X-OpenFaaS-Internal"))
+	back.Store(true)
+	returned := time.Now()
+	eventually(t, func() bool { return get(t, at+"/_/ready").status == 200 }, "never ready after the gateway's return")
+	require.Less(t, time.Since(returned), 3*time.Second) // one is the promise, the rest for a busy machine
+	require.Equal(t, "ping", do(t, http.MethodPost, at, "ping", "Authorization: Bearer "+token).body)
 }

@@ -323,3 +323,27 @@ func TestWithdrawnKeyIsForgotten(t *testing.T) {
 	require.Equal(t, "failed to parse JWT token: kid names no key of the issuer\n", refused.body)
 	require.Equal(t, 200, get(t, onDemand, "Authorization: Bearer "+g.functionToken(t)).status)
 }
+
+// TestReplicasShareKeys has two gateways with one name on one folder of keys.
+// Whichever issues a token, the other's functions take it, and both sign with the
+// new key when its time has come.
+func TestReplicasShareKeys(t *testing.T) {
+	t.Parallel()
+	a := startUp(t, "", nil)
+	b := startUp(t, "", []string{"system_issuer=" + a.url, "issuer_key_path=" + filepath.Join(a.dir, ".gatehound", "keys")})
+	jwks := func(g *gatewayUp) string { return get(t, g.url+"/.well-known/jwks.json").body }
+	require.Equal(t, jwks(a), jwks(b))
+	first := kidOf(a.functionToken(t))
+
+	a.keys(t, "rotate", "--after", "4s")
+	eventually(t, func() bool { return strings.Count(jwks(b), `"kid"`) == 2 && jwks(a) == jwks(b) }, "the new key is not published by both")
+	for _, pair := range [][2]*gatewayUp{{a, b}, {b, a}} {
+		var token string
+		eventually(t, func() bool {
+			token = pair[0].functionToken(t)
+			return kidOf(token) != first
+		}, "the new key never signs")
+		require.Equal(t, 200, get(t, pair[1].url+"/function/hello", "Authorization: Bearer "+token).status)
+	}
+	require.Equal(t, kidOf(a.functionToken(t)), kidOf(b.functionToken(t)))
+}

@@ -210,6 +210,7 @@ func TestPreflight(t *testing.T) {
 		{"OPTIONS /x\r\n" + origin + method + "\r\nAccess_Control_Request_Method: GET", 401},
 		{"OPTIONS /x\r\n" + origin + method + "\r\nContent-Length: 1\r\n\r\nx", 401},
 		{"OPTIONS /x\r\n" + origin + method + "\r\nTransfer-Encoding: chunked\r\n\r\n0", 401},
+		{"OPTIONS /x\r\n" + origin + method + "\r\nTransfer_Encoding: chunked", 401},
 		{"OPTIONS /x\r\n" + origin + method + "\r\nConnection: Upgrade\r\nUpgrade: websocket", 401},
 		{"OPTIONS /x\r\n" + origin + method + "\r\nUpgrade: websocket", 401},
 		{"OPTIONS /x\r\n" + origin + method + "\r\nX-HTTP-Method-Override: DELETE", 401},

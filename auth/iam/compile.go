@@ -47,7 +47,7 @@ type compiler struct {
 // object compiles one object by add, and turns warnings and the error into
 // problems that say which object they are about.
 func (c *compiler) object(kind string, m Metadata, names map[string]int, add func() error) {
-	about := fmt.Sprintf("%s %q", kind, m.Name)
+	about := fmt.Sprintf("%s %.253q", kind, m.Name) // as long as Kubernetes lets a name be
 	c.source = cmp.Or(m.Source, about)
 	problem := func(ignored bool, message string) {
 		c.problems = append(c.problems, Problem{Source: c.source, Message: about + ": " + message, Ignored: ignored})
@@ -112,7 +112,7 @@ func (c *compiler) policy(o Policy) error {
 	for i, s := range o.Spec.Statement {
 		path := fmt.Sprintf("spec.statement[%d]", i)
 		if s.Sid != "" {
-			path += fmt.Sprintf(" (sid %q)", s.Sid)
+			path += fmt.Sprintf(" (sid %.64q)", s.Sid) // it stands in every warning
 		}
 		st, err := c.statement(path, s)
 		if err != nil {

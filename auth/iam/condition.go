@@ -50,6 +50,9 @@ func (t test) matches(claims map[string]any) bool {
 	return t.matchesOne(claim)
 }
 
+// ofIssuer reports whether t is about who issued the token.
+func (t test) ofIssuer() bool { return slices.Equal(t.path, []string{"iss"}) }
+
 // lookup returns the claim at path, or nil. Objects alone are gone into: an
 // issuer promises nothing about the order of a list.
 func lookup(claims map[string]any, path []string) any {

@@ -30,7 +30,7 @@ func (s *Set) ExplainRoles(claims map[string]any) []RoleReason {
 		reason := RoleReason{Name: r.name, Source: r.source, Policies: slices.Clone(r.policies)}
 		for _, t := range unmet(r.when, claims) {
 			reason.Unmet = append(reason.Unmet, t.explain(claims))
-			reason.Elsewhere = reason.Elsewhere || slices.Equal(t.path, []string{"iss"})
+			reason.Elsewhere = reason.Elsewhere || t.ofIssuer()
 		}
 		reasons = append(reasons, reason)
 	}

@@ -10,6 +10,8 @@
 //	             given, both match; one with neither matches nobody
 //	principal    jwt:sub and its subjects: the same as StringEqual on that key;
 //	             other jwt: keys may be given the same way
+//	             A role that does not test jwt:iss is for such subjects of all
+//	             JwtIssuers, each of which can give that name to whom it likes
 //	condition    operators ANDed, keys of an operator ANDed, values of a key ORed
 //	order        of objects, statements, keys and values means nothing
 //	statement    grants its actions on its resources when its condition, if any,
@@ -108,6 +110,19 @@ func (s *Set) Issuer(iss string) (*JwtIssuer, bool) {
 
 // Issuers returns every trusted issuer, in the order of their names.
 func (s *Set) Issuers() []*JwtIssuer { return slices.Clone(s.issuers) }
+
+// RolesOfAnyIssuer returns the names of the roles that do not test the claim
+// iss. Subjects and groups are names that each issuer gives as it likes: such a
+// role is for those of that name of all trusted issuers, and of the next one.
+func (s *Set) RolesOfAnyIssuer() []string {
+	var names []string
+	for _, r := range s.roles {
+		if !slices.ContainsFunc(r.when, test.ofIssuer) {
+			names = append(names, r.name)
+		}
+	}
+	return names
+}
 
 // Policies returns the names of the policies whose roles match the claims,
 // sorted, each once.

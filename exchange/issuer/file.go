@@ -14,15 +14,10 @@ import (
 // maxKeyFile is far above any PEM file with one key.
 const maxKeyFile = 64 << 10
 
-// Load reads a private key in PEM: EC P-256 or P-384, PKCS#8 or SEC1, or
-// Ed25519, PKCS#8. The file is the operator's: it may be reached through symbolic links and be readable by a
-// group, as Kubernetes mounts secrets, but not by everybody.
-func Load(path string) (*Key, error) { return load(path, false) }
-
-// LoadOrCreate reads the key file at path as [Load] does, and creates it if
-// nothing is there; of several processes that do so at once, all end up with
-// the same key. The file is ours alone: a symbolic link, or a mode that lets
-// group or others in, is refused.
+// LoadOrCreate reads the private key in the PEM file at path, EC P-256 or P-384
+// (PKCS#8 or SEC1) or Ed25519 (PKCS#8), and creates one if nothing is there; of
+// several processes that do so at once, all end up with the same key. The file is
+// ours alone: a symbolic link, or a mode that lets group or others in, is refused.
 func LoadOrCreate(path string) (*Key, error) {
 	k, err := load(path, true)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +70,9 @@ func (k *Key) store(path string) error {
 }
 
 // load reads the key at path. With private, the file must be ours alone: who
-// reads it can sign tokens, who redirects it can choose the key.
+// reads it can sign tokens, who redirects it can choose the key. Else it is the
+// operator's: it may be reached through symbolic links and be readable by a group,
+// as Kubernetes mounts secrets, but not by everybody.
 func load(path string, private bool) (*Key, error) {
 	stat := os.Stat
 	if private {

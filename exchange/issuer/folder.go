@@ -23,11 +23,10 @@ const MaxKeys = 100
 // that of several processes all end up with the same one.
 const firstKey = "first.pem"
 
-// readFolder reads the keys of a folder: what [Load] or, with private,
-// [LoadOrCreate] would take, in files whose names end in .pem. Hidden files,
-// which temporary ones and Kubernetes' ..data are, and folders do not count.
-// faults says by name which files are not such keys; err, that the folder cannot
-// be read.
+// readFolder reads the keys of a folder, as load does, in files whose names end
+// in .pem. Hidden files, which temporary ones and Kubernetes' ..data are, and
+// folders do not count. faults says by name which files are not such keys; err,
+// that the folder cannot be read.
 func readFolder(dir string, private bool) (keys map[string]*Key, faults map[string]error, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {

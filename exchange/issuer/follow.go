@@ -24,8 +24,8 @@ type Config struct {
 	// follows.
 	Path string
 	// Ours says that Path is ours to fill: a folder that is not there is made, an
-	// empty one gets its first key, and files must be ours alone. See
-	// [LoadOrCreate] and, for an operator's files, [Load].
+	// empty one gets its first key, and files must be ours alone, as for
+	// [LoadOrCreate]. An operator's may be links and be readable by a group.
 	Ours bool
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time

@@ -89,7 +89,7 @@ func TestLoad(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "key.pem")
 			require.NoError(t, os.WriteFile(path, c.data, 0o600))
-			k, err := Load(path)
+			k, err := load(path, false)
 			if c.want == "" {
 				require.NoError(t, err)
 				require.True(t, p256.Equal(*k.private))
@@ -110,11 +110,11 @@ func TestLoadMounted(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "..data"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "..data", "issuer.key"), pkcs8(t, ecKey(t, elliptic.P256())), 0o440))
 	require.NoError(t, os.Symlink("..data/issuer.key", filepath.Join(dir, "issuer.key")))
-	_, err := Load(filepath.Join(dir, "issuer.key"))
+	_, err := load(filepath.Join(dir, "issuer.key"), false)
 	require.NoError(t, err)
 
 	require.NoError(t, os.Chmod(filepath.Join(dir, "..data", "issuer.key"), 0o444))
-	_, err = Load(filepath.Join(dir, "issuer.key"))
+	_, err = load(filepath.Join(dir, "issuer.key"), false)
 	require.ErrorContains(t, err, "mode 0444")
 	require.ErrorContains(t, err, "chmod o=")
 }

@@ -9,10 +9,10 @@
 // It does not pass on: interim responses (1xx) to a client that has pipelined
 // its request, CONNECT, upgrades to h2c, all but the last of repeated
 // Content-Type, Content-Encoding and Server lines of a response, and requests
-// whose framing is ambiguous or whose header has more than 1000 lines. A client that shuts down
-// its writing side before a slow answer is taken for gone. Per connection to
-// the upstream it holds a read buffer of 64 KiB, the most a response header may
-// take.
+// whose framing is ambiguous or whose header has more than 1000 lines. A client
+// that shuts down its writing side before a slow answer is taken for gone. Per
+// connection to the upstream it holds a read buffer of 64 KiB, the most a response
+// header may take.
 package reverseproxy
 
 import (

@@ -17,8 +17,9 @@ const firstRead = 4 << 10
 // whether there may be n bytes in all. Reading is bounded by the server's
 // ReadTimeout.
 //
-// The error is ErrBodyTooLarge beyond limit, ErrTrailers, ErrBadBody, ErrClientGone, or room's. The body is
-// then gone in part, so the caller has to close the connection.
+// The error is ErrBodyTooLarge beyond limit, ErrTrailers, ErrBadBody,
+// ErrClientGone, or room's. The body is then gone in part, so the caller has to
+// close the connection.
 func ReadBody(ctx *fasthttp.RequestCtx, limit int, room func(n int) error) ([]byte, error) {
 	h := &ctx.Request.Header
 	size := h.ContentLength()

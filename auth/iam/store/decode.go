@@ -255,6 +255,8 @@ func (d *decoder) refuse(n *yaml.Node) {
 			key := n.Content[i]
 			if key.Kind != yaml.ScalarNode {
 				d.problem(key, "a key is a %s: want text", kindName(key))
+			} else if len(key.Value) > maxKey { // it would stand in the path of all below it
+				d.problem(key, "the key %.64q... is longer than %d bytes", key.Value, maxKey)
 			} else if first, ok := lines[key.Value]; ok {
 				d.problem(key, "the key %q is here twice, first on line %d: remove one", key.Value, first)
 			} else {
@@ -279,8 +281,19 @@ func valueOf(n *yaml.Node, key string) string {
 
 func (d *decoder) at(n *yaml.Node) string { return fmt.Sprintf("%s:%d", d.path, n.Line) }
 
+// Bounds of what is said of one document: a file of 1 MiB, in which half is a
+// key and the other half faults below it, would make gigabytes.
+const maxProblems, maxMessage, maxKey = 100, 1000, 1000
+
 func (d *decoder) problem(n *yaml.Node, format string, args ...any) {
-	message := fmt.Sprintf(format, args...) + "; the object is ignored"
+	if len(d.problems) == maxProblems {
+		return
+	}
+	message := fmt.Sprintf(format, args...)
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
+	}
+	message += "; the object is ignored"
 	d.problems = append(d.problems, iam.Problem{Source: d.at(n), Message: message, Ignored: true})
 }
 

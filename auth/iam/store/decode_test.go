@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -237,6 +238,32 @@ func TestDecodeNoYAML(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, problems)
 	require.Empty(t, objects)
+}
+
+// However a file is made, what is said of it does not get much larger than it is.
+func TestDecodeSaysLittle(t *testing.T) {
+	t.Parallel()
+	const role = "apiVersion: iam.openfaas.com/v1\nkind: Role\nmetadata: {name: r}\nspec:\n"
+	long := strings.Repeat("k", maxFileSize/8)
+	policy := strings.ReplaceAll(strings.ReplaceAll(role, "Role", "Policy"), "name: r", "name: "+long)
+	var entries strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&entries, "   k%d: {}\n", i)
+	}
+	for name, content := range map[string]string{
+		"faults below a long key": role + " condition:\n  ? " + long + "\n  :\n" + entries.String(),
+		"faults":                  role + " condition:\n  StringEqual:\n" + entries.String(),
+		"warnings with a long name": policy + " statement:\n - {effect: Allow, resource: ['*'], sid: " + long +
+			", action: [" + strings.Repeat("a, ", 1000) + "]}\n",
+	} {
+		objects, problems, _ := decode("f.yaml", []byte(content))
+		_, further := iam.Compile(objects)
+		size := 0
+		for _, p := range append(problems, further...) {
+			size += len(p.Message)
+		}
+		require.Less(t, size, 2*maxFileSize, name)
+	}
 }
 
 // Nothing panics, and nothing malformed is granted.

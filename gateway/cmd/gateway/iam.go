@@ -48,7 +48,7 @@ func iamCheck() *cobra.Command {
 					severity = "error"
 					faults++
 				}
-				fmt.Fprintf(c.OutOrStdout(), "%s: %s: %s\n", p.Source, severity, p.Message)
+				say(c.OutOrStdout(), "%s: %s: %s", p.Source, severity, p.Message)
 			}
 			warnings := len(report.Problems) - faults
 			fmt.Fprintf(c.OutOrStdout(), "%d files: %d issuers, %d policies, %d roles; %d errors, %d warnings\n",
@@ -109,11 +109,11 @@ func (f explainFlags) run(in io.Reader, out io.Writer) error {
 		return err
 	}
 	if !slices.Contains(iam.Actions(), f.action) {
-		return fmt.Errorf("--action %q: want one of %s", f.action, strings.Join(iam.Actions(), ", "))
+		return fmt.Errorf("--action %.40q: want one of %s", f.action, strings.Join(iam.Actions(), ", "))
 	}
 	namespace, name, ok := strings.Cut(f.resource, ":")
 	if f.resource != "" && (!ok || !iam.Resource(f.resource).Valid() || strings.Contains(f.resource, "*")) {
-		return fmt.Errorf("--resource %q: want one function, as namespace:name", f.resource)
+		return fmt.Errorf("--resource %.40q: want one function, as namespace:name", f.resource)
 	}
 	claims, err := f.claims(in)
 	if err != nil {
@@ -176,6 +176,11 @@ func (f explainFlags) claims(in io.Reader) (auth.Claims, error) {
 
 const maxRolesShown = 20
 
+// say prints a line, whatever it quotes of objects and tokens.
+func say(out io.Writer, format string, args ...any) {
+	fmt.Fprintln(out, visible(fmt.Sprintf(format, args...)))
+}
+
 func printExplanation(out io.Writer, claims auth.Claims, x exchange.Explanation) {
 	kind := "ID token"
 	if x.APIToken {
@@ -185,23 +190,24 @@ func printExplanation(out io.Writer, claims auth.Claims, x exchange.Explanation)
 	sub, _ := claims["sub"].(string)
 	fmt.Fprintf(out, "issuer   %q\nsubject  %q\nkind     %s\n", iss, sub, kind)
 	for _, fault := range x.Faults {
-		fmt.Fprintf(out, "refused  %s\n", fault)
+		say(out, "refused  %s", fault)
 	}
 	if !x.APIToken {
 		fmt.Fprintln(out, "\nRoles:")
 		printRoles(out, x.Roles)
 	}
 	if len(x.Policies) > 0 {
-		fmt.Fprintf(out, "\nPolicies: %s\n", strings.Join(x.Policies, ", "))
+		fmt.Fprintln(out)
+		say(out, "Policies: %s", strings.Join(x.Policies, ", "))
 	}
 	for _, s := range x.Statements {
 		verdict := "does not grant it"
 		if len(s.Unmet) == 0 {
 			verdict = fmt.Sprintf("grants it on %q", s.Granted)
 		}
-		fmt.Fprintf(out, "  %s %s (%s): %s\n", s.Policy, s.Statement, s.Source, verdict)
+		say(out, "  %s %s (%s): %s", s.Policy, s.Statement, s.Source, verdict)
 		for _, line := range s.Unmet {
-			fmt.Fprintf(out, "      %s\n", line)
+			say(out, "      %s", line)
 		}
 	}
 }
@@ -221,9 +227,9 @@ func printRoles(out io.Writer, roles []iam.RoleReason) {
 		if len(r.Unmet) == 0 {
 			verdict = "matches and gives " + cmp.Or(strings.Join(r.Policies, ", "), "nothing: its policies are not there")
 		}
-		fmt.Fprintf(out, "  %s (%s): %s\n", r.Name, r.Source, verdict)
+		say(out, "  %s (%s): %s", r.Name, r.Source, verdict)
 		for _, line := range r.Unmet {
-			fmt.Fprintf(out, "      %s\n", line)
+			say(out, "      %s", line)
 		}
 	}
 	if elsewhere > 0 {

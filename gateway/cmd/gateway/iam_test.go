@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/config"
 )
 
 const iamObjects = `apiVersion: iam.openfaas.com/v1
@@ -171,4 +174,36 @@ func TestIAMExplainRefuses(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, out+err.Error(), "hunter2")
 	}
+}
+
+// What stands in objects and tokens does not act on the terminal of who looks
+// at it, nor pass for a line of ours.
+func TestIAMPrintsVisibly(t *testing.T) {
+	t.Parallel()
+	hostile := strings.NewReplacer(
+		"name: invoke", `name: "in\e[2Jvoke\nforged"`, "policy: [invoke]", `policy: ["in\e[2Jvoke\nforged"]`,
+		"name: team", `name: "te\e[2Jam\nforged"`, "jwt:/kubernetes.io/namespace", `jwt:\e[2J\nforged`,
+	).Replace(iamObjects) + "---\n\"\\e[2J\\nforged\": 1\napiVersion: iam.openfaas.com/v1\nkind: Role\nspec: {\"\\e[2J\\nforged\": 1}\n"
+	objects := tempFile(t, "a\x1b[2J\nforged.yaml", hostile)
+	out, err := command(t, "", "iam", "check", objects)
+	require.Error(t, err)
+	require.Contains(t, out, "forged")
+	require.NotContains(t, out, "\x1b")
+	require.NotContains(t, out, "\nforged")
+
+	for _, claims := range []string{
+		`{"iss":"https://idp","aud":"gw","sub":"a\u001b[2J\nforged","iat":1,"exp":4000000000}`,
+		`{"iss":"https://gw","aud":"https://gw","sub":"fed:a","fed:iss":"https://idp","iat":1,"exp":4000000000,` +
+			`"policy":["in\u001b[2Jvoke\nforged","other\u001b[2J\nforged"]}`,
+	} {
+		out, _ := command(t, "", "iam", "explain", "--claims", tempFile(t, "claims.json", claims),
+			"--action", "Function:Invoke", "--iam-dir", objects, "--system-issuer", "https://gw")
+		require.Contains(t, out, "forged")
+		require.NotContains(t, out, "\x1b")
+		require.NotContains(t, out, "\nforged")
+	}
+
+	var log strings.Builder
+	logAt(newLogger(config.Gateway{}, &log), zerolog.WarnLevel)("field %s", "\x1b[2J\nforged")
+	require.Contains(t, log.String(), "field ?[2J forged\n")
 }

@@ -60,27 +60,27 @@ func version() string {
 }
 
 const environmentHelp = `Environment (durations as in 30s, or whole seconds):
-  port                    8080      port to listen on; 0 takes a free one
-  listen                            host:port instead of port
-  metrics_port            8082      /metrics and /healthz; 0 turns them off
-  data_dir                .gatehound  all state
-  iam_dir                 $data_dir/iam         IAM objects, made if not set
-  iam_store               folder    or kubernetes: custom resources
-  iam_namespace           openfaas  where the custom resources are
-  KUBECONFIG                        how to reach the cluster; unset: as its pods do
-  issuer_key_path         $data_dir/keys        signing key, or folder of them, made if not set
-  secret_mount_path       $data_dir/secrets     admin credentials, made if not set
-  basic_auth              true      false: API tokens alone open /system/
-  system_issuer           http://host:port      our issuer URL, as callers see it
-  base_host                         the same, where system_issuer is not set
-  ca_bundle_path                    PEM file of CAs for issuers, besides the system's
-  insecure_tls            false     do not check the certificates of issuers
-  functions_provider_url            a faas-provider; unset: functions are processes here
-  function_namespace      openfaas-fn  namespace of names that have none
-  stack_file                        stack.yml whose functions are run, and followed
-  functions_dir                     folders that functions are started in, by image
-  read_timeout            60s       reading one request
-  write_timeout           60s       one write to a client; draining calls at shutdown
-  upstream_timeout        60s       waiting for a function's answer
-  log_encoding            console   or json
-  debug                   false     log every request`
+  port                    8080               port to listen on; 0 takes a free one
+  listen                                     host:port instead of port
+  metrics_port            8082               /metrics and /healthz; 0 turns them off
+  data_dir                .gatehound         all state
+  iam_dir                 $data_dir/iam      IAM objects, made if not set
+  iam_store               folder             or kubernetes: custom resources
+  iam_namespace           openfaas           where the custom resources are
+  KUBECONFIG                                 how to reach the cluster; unset: as its pods do
+  issuer_key_path         $data_dir/keys     signing key, or folder of them, made if not set
+  secret_mount_path       $data_dir/secrets  admin credentials, made if not set
+  basic_auth              true               false: API tokens alone open /system/
+  system_issuer           http://host:port   our issuer URL, as callers see it
+  base_host                                  the same, where system_issuer is not set
+  ca_bundle_path                             PEM file of CAs for issuers, besides the system's
+  insecure_tls            false              do not check the certificates of issuers
+  functions_provider_url                     a faas-provider; unset: functions are processes here
+  function_namespace      openfaas-fn        namespace of names that have none
+  stack_file                                 stack.yml whose functions are run, and followed
+  functions_dir                              folders that functions are started in, by image
+  read_timeout            60s                reading one request
+  write_timeout           60s                one write to a client; draining calls at shutdown
+  upstream_timeout        60s                waiting for a function's answer
+  log_encoding            console            or json
+  debug                   false              log every request`

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +42,7 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(settings)
+	log := newLogger(settings, os.Stderr)
 	signalled, stopSignals := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stopSignals()
 	context.AfterFunc(signalled, func() {
@@ -326,16 +328,31 @@ func serveMetrics(address string, handler http.Handler) (stop func(), err error)
 	return func() { _ = server.Close() }, nil
 }
 
-func newLogger(settings config.Gateway) zerolog.Logger {
-	var out io.Writer = os.Stderr
+func newLogger(settings config.Gateway, out io.Writer) zerolog.Logger {
 	if !settings.LogJSON {
-		out = zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.DateTime, NoColor: true}
+		out = zerolog.ConsoleWriter{Out: out, TimeFormat: time.DateTime, NoColor: true,
+			FormatMessage: func(message any) string { return visible(fmt.Sprint(message)) }}
 	}
 	level := zerolog.InfoLevel
 	if settings.Debug {
 		level = zerolog.DebugLevel
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// visible keeps on one line, and from acting on a terminal, what may hold the
+// words of others: a token's claim, a key in a policy, a name in a certificate.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case strconv.IsPrint(r):
+			return r
+		case r == '\n' || r == '\t':
+			return ' '
+		default:
+			return '?'
+		}
+	}, s)
 }
 
 // functionOutput writes what functions print: plain lines for people, fields

@@ -130,8 +130,15 @@ func (d *development) announce(functions []types.FunctionDeployment, settings co
 			name += "." + f.Namespace
 		}
 		access := "for everybody"
+		signed := f.EnvVars["hmac_auth"] != ""
+		if signed {
+			access = "with a signature"
+		}
 		if protected, _ := strconv.ParseBool(f.EnvVars["jwt_auth"]); protected {
 			access = "with a function token"
+			if signed {
+				access = "with token or signature"
+			}
 			if secured == "" {
 				secured, securedPath = f.Namespace+":"+f.Service, name
 			}

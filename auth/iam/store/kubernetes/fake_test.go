@@ -282,7 +282,7 @@ func TestDecoding(t *testing.T) {
 		"field":    `{policy: [p], principle: {"jwt:sub": a}, condition: {StringEqual: {"jwt:sub": mallory}}}`,
 		"integer":  `{policy: [p], principal: {"jwt:sub": 9007199254740993}}`,
 		"boolean":  `{policy: [p], principal: {"jwt:sub": true}}`,
-		"symbols":  `{policy: [p], principal: {"jwt:sub": "<a&b>\u2028\U0001f600"}}`,
+		"symbols":  `{policy: [p], principal: {"jwt:sub": "<a&b>\u2028\u0085\U0001f600"}}`,
 	} {
 		f.put(t, "Role", name, spec)
 	}
@@ -295,7 +295,7 @@ func TestDecoding(t *testing.T) {
 	require.Contains(t, problems["Role openfaas/fraction"], "spec.principal.jwt:sub[1] is the number 1.5")
 	require.Contains(t, problems["Role openfaas/field"], "the field spec.principle is unknown")
 	require.Equal(t, "dev:one", invokes(f, "9007199254740993"))
-	require.Equal(t, "dev:one", invokes(f, "<a&b>\u2028\U0001f600"))
+	require.Equal(t, "dev:one", invokes(f, "<a&b>\u2028\u0085\U0001f600"))
 	require.Empty(t, invokes(f, "mallory"))
 
 	// Annotations are nobody's business.

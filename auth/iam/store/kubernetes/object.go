@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -104,6 +105,9 @@ func (r reflected) read(u *unstructured.Unstructured) object {
 	if err != nil {
 		return ignore("%v", err)
 	}
+	// To JSON it is a character like others, to YAML the end of a line, which
+	// becomes a space: a role would be for another subject.
+	data = bytes.ReplaceAll(data, []byte("\u0085"), []byte(`\u0085`))
 	o.objects, o.problems = store.Object(source, data)
 	return o
 }

@@ -207,6 +207,7 @@ func TestRealDefinitionsAgree(t *testing.T) {
 		policy(`{effect: Allow, action: [x], resource: ["*"], condition: {StringEqual: {"jwt:a": [1.5]}}}`):       ours,
 		policy(`{effect: Allow, action: [x], resource: ["*"], condition: {StringEquals!: {"jwt:a": b}}}`):         ours,
 		policy(`{effect: Allow, action: [x], resource: ["*"], condition: {StringEqual: {a: b}}}`):                 ours,
+		policy(`{effect: Allow, action: [x], resource: ["*"], condition: null}`):                                  ours,
 		manifest("Policy", "p", `{statement: []}`):                                                                both,
 		manifest("Policy", "p", `{}`):                                                                             both,
 		manifest("Policy", "p", `{statement: [{effect: Allow, action: [x], resource: ["*"]}], statements: []}`):   both,
@@ -224,7 +225,9 @@ func TestRealDefinitionsAgree(t *testing.T) {
 		role(`{policy: [p], principle: {"jwt:sub": a}}`):                                         both,
 		role(`{policy: [p], principle: {"jwt:sub": a}, condition: {StringEqual: {"jwt:a": b}}}`): both,
 		role(`{policy: [p], principal: {"jwt:sub": a}, Condition: {StringEqual: {"jwt:a": b}}}`): both,
-		role(`{policy: [p], principal: {"jwt:sub": null}}`):                                      both,
+		role(`{policy: [p], principal: {"jwt:sub": null}}`):                                      ours,
+		role(`{policy: [p], principal: {"jwt:sub": a}, condition: null}`):                        ours,
+		role(`{policy: [p], principal: null, condition: {StringEqual: {"jwt:a": b}}}`):           ours,
 		// What the folder takes for text the API server does not, where there is
 		// only text to be expected.
 		role(`{policy: [7], principal: {"jwt:sub": a}}`): theirs,
