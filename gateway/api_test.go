@@ -402,6 +402,31 @@ func TestFollowLogs(t *testing.T) {
 	require.NoError(t, err, "the stream ends in order")
 }
 
+// TestFollowLogsAndSend: a client that sends on while it follows, and leaves in
+// silence, is noticed: else each leaves a connection behind for good.
+func TestFollowLogsAndSend(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	a.grant(t, "Function:Logs", "dev:env")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(a.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	token := a.token(t, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
+	_, err = fmt.Fprintf(conn, "GET /system/logs?name=env&namespace=dev&follow=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", token)
+	require.NoError(t, err)
+	_, err = bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, "GET /")
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	select {
+	case err := <-a.ended:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-time.After(5 * time.Second):
+		t.Fatal("nobody has noticed")
+	}
+}
+
 func TestReplicasWanted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -161,6 +161,12 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 			// A page of the web whose name was made to point here (DNS rebinding).
 			return caller{}, &provider.Error{Status: http.StatusForbidden, Message: "this API is open, and only for requests to localhost or a loopback address"}
 		}
+		for _, name := range proxyHeaders {
+			if len(headerValues(ctx, name)) > 0 {
+				// Loopback is the proxy's address then, and not the caller's.
+				return caller{}, &provider.Error{Status: http.StatusForbidden, Message: "this API is open, and not to requests that a proxy passes on: the header " + name + " says so"}
+			}
+		}
 		return caller{name: "anybody", granted: everything}, g.foreignPage(ctx)
 	}
 	if g.config.Admin.match(authorization) {
@@ -190,6 +196,10 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		return caller{}, &provider.Error{Status: http.StatusUnauthorized, Message: "invalid API token: " + refusal.Description}
 	}
 }
+
+// proxyHeaders are those by which proxies say that they have passed a request on
+// (RFC 7239, RFC 9110 §7.6.3, and what was usual before).
+var proxyHeaders = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
 // foreignPage refuses what a page of another origin has a browser send: the
 // browser adds a remembered password by itself, and an open API wants none.

@@ -402,6 +402,8 @@ func TestOpenAPI(t *testing.T) {
 		{[]string{"Host: localhost:8080", "Origin: http://localhost:8080"}, 200},
 		{[]string{"Host: localhost:8080", "Origin: http://localhost:3000"}, 403},
 		{[]string{"Host: localhost:8080", "Origin: null"}, 403},
+		{[]string{"Host: localhost:8080", "x-forwarded-for: 192.0.2.1"}, 403},
+		{[]string{"Host: localhost:8080", "Via: 1.1 proxy.test"}, 403},
 	} {
 		status, answer := a.send(t, "GET", "/system/info", "", "", c.headers...)
 		require.Equal(t, c.status, status, "%v: %s", c.headers, answer)

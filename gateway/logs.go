@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"strconv"
 	"time"
 
 	"github.com/openfaas/faas-provider/logs"
 
-	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -68,10 +68,10 @@ func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) 
 		}
 		// A log that is silent has nothing that could fail to be written.
 		_ = conn.SetReadDeadline(time.Time{})
+		// What the client still sends, which would end a mere wait, is nobody's.
 		go func() {
-			if reverseproxy.WaitGone(conn) {
-				cancel()
-			}
+			_, _ = io.Copy(io.Discard, conn)
+			cancel()
 		}()
 		lines := json.NewEncoder(w)
 		err := g.config.Provider.Logs(ctx, ask, func(m logs.Message) error {

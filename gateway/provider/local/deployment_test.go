@@ -24,18 +24,22 @@ func TestRefusedDeployments(t *testing.T) {
 		change func(*types.FunctionDeployment)
 		says   string
 	}{
-		"environment":      {func(d *types.FunctionDeployment) { d.EnvVars["jwt_auth"] = "on" }, `jwt_auth="on"`},
-		"no command":       {func(d *types.FunctionDeployment) { d.EnvProcess = "" }, "fprocess"},
-		"variable":         {func(d *types.FunctionDeployment) { d.EnvVars["a=b"] = "c" }, `"a=b"`},
-		"NUL":              {func(d *types.FunctionDeployment) { d.EnvVars["a"] = "\x00" }, `"a"`},
-		"NUL in command":   {func(d *types.FunctionDeployment) { d.EnvProcess = "a\x00" }, "NUL"},
-		"name":             {func(d *types.FunctionDeployment) { d.Service = "../f" }, "DNS label"},
-		"namespace":        {func(d *types.FunctionDeployment) { d.Namespace = "nowhere" }, "faas-cli namespace create nowhere"},
-		"secret":           {func(d *types.FunctionDeployment) { d.Secrets = []string{"key"} }, "faas-cli secret create key --namespace openfaas-fn"},
-		"secret's name":    {func(d *types.FunctionDeployment) { d.Secrets = []string{"../../x"} }, `secret "../../x"`},
-		"memory":           {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "lots"} }, `limits.memory="lots"`},
-		"negative memory":  {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "-1Gi"} }, `limits.memory="-1Gi"`},
-		"thousandths":      {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "128m"} }, "at least 1Mi"},
+		"environment":     {func(d *types.FunctionDeployment) { d.EnvVars["jwt_auth"] = "on" }, `jwt_auth="on"`},
+		"no command":      {func(d *types.FunctionDeployment) { d.EnvProcess = "" }, "fprocess"},
+		"variable":        {func(d *types.FunctionDeployment) { d.EnvVars["a=b"] = "c" }, `"a=b"`},
+		"NUL":             {func(d *types.FunctionDeployment) { d.EnvVars["a"] = "\x00" }, `"a"`},
+		"NUL in command":  {func(d *types.FunctionDeployment) { d.EnvProcess = "a\x00" }, "NUL"},
+		"name":            {func(d *types.FunctionDeployment) { d.Service = "../f" }, "DNS label"},
+		"namespace":       {func(d *types.FunctionDeployment) { d.Namespace = "nowhere" }, "faas-cli namespace create nowhere"},
+		"secret":          {func(d *types.FunctionDeployment) { d.Secrets = []string{"key"} }, "faas-cli secret create key --namespace openfaas-fn"},
+		"secret's name":   {func(d *types.FunctionDeployment) { d.Secrets = []string{"../../x"} }, `secret "../../x"`},
+		"memory":          {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "lots"} }, `limits.memory="lots"`},
+		"negative memory": {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "-1Gi"} }, `limits.memory="-1Gi"`},
+		"thousandths":     {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "128m"} }, "at least 1Mi"},
+		"endless memory":  {func(d *types.FunctionDeployment) { d.Limits = &types.FunctionResources{Memory: "1e-999999999"} }, `limits.memory="1e-999999999"`},
+		"long memory": {func(d *types.FunctionDeployment) {
+			d.Limits = &types.FunctionResources{Memory: strings.Repeat("9", 40)}
+		}, "want a quantity"},
 		"cpu":              {func(d *types.FunctionDeployment) { d.Requests = &types.FunctionResources{CPU: "1 core"} }, `requests.cpu="1 core"`},
 		"too many":         {func(d *types.FunctionDeployment) { d.Labels = &map[string]string{minScaleLabel: "1000"} }, minScaleLabel},
 		"one port for two": {twoOnOnePort, "2 replicas cannot all listen"},
@@ -51,6 +55,17 @@ func TestRefusedDeployments(t *testing.T) {
 	m.empty()
 	status, _ := refusal(t, m.Scale(t.Context(), fn("f"), maxReplicas+1))
 	require.Equal(t, http.StatusBadRequest, status)
+}
+
+func TestQuantities(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		"64Mi": 64 << 20, "1.5Gi": 3 << 29, "64M": 64e6, "1e9": 1e9, "2E6": 2e6, "+3Mi": 3 << 20, "134217728": 128 << 20, "2097152000m": 2097152,
+	} {
+		memory, err := parseResources("limits", &types.FunctionResources{Memory: text, CPU: "100m"})
+		require.NoError(t, err)
+		require.Equal(t, want, memory, text)
+	}
 }
 
 func twoOnOnePort(d *types.FunctionDeployment) {
@@ -283,4 +298,11 @@ func TestFollowStack(t *testing.T) {
 	require.True(t, said("a", "two")())
 	write(function("a", "three"))
 	eventually(t, said("a", "three"), "not mended")
+}
+
+// TestUsageInACircle: a process is not counted as its own descendant for ever.
+func TestUsageInACircle(t *testing.T) {
+	t.Parallel()
+	p := processes{own: map[int]consumption{2: {memory: 1}, 3: {memory: 10}}, children: map[int][]int{2: {3}, 3: {2}}}
+	require.EqualValues(t, 11, p.tree(2).memory)
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,6 +142,10 @@ func (f *function) check(r record) error {
 	return errors.Join(faults...)
 }
 
+// quantityPattern is wider than what a quantity may be, but for its size: of
+// 1e-999999999 Kubernetes' parser would work out every digit.
+var quantityPattern = regexp.MustCompile(`^[-+]?[0-9.]{1,20}([eE][-+]?[0-9]{1,2}|[a-zA-Z]{0,2})$`)
+
 func (f *function) tooMany(replicas uint64) error {
 	return fmt.Errorf("%d replicas cannot all listen on its upstream_url: leave the variable out, and each is given a Unix socket in it", replicas)
 }
@@ -156,9 +161,13 @@ func parseResources(field string, r *types.FunctionResources) (memory int64, err
 		if q.value == "" {
 			continue
 		}
-		quantity, err := resource.ParseQuantity(q.value)
+		var quantity resource.Quantity
+		short := quantityPattern.MatchString(q.value)
+		if short {
+			quantity, err = resource.ParseQuantity(q.value)
+		}
 		switch {
-		case err != nil || quantity.Sign() <= 0:
+		case !short || err != nil || quantity.Sign() <= 0:
 			faults = append(faults, fmt.Errorf("%s.%s=%q: want a quantity, as 64Mi of memory or 100m of cpu", field, q.name, q.value))
 		case q.name == "memory" && quantity.Value() < 1<<20:
 			faults = append(faults, fmt.Errorf("%s.memory=%q: want at least 1Mi; m stands for thousandths, Mi for mebibytes", field, q.value))

@@ -202,7 +202,14 @@ func (p *Provider) wake(ctx context.Context, name provider.Function) error {
 	if f.wantedReplicas() > 0 {
 		return nil
 	}
-	return p.scale(f, minReplicas(f.deployment))
+	f.want(minReplicas(f.deployment))
+	if err := p.save(f); err != nil {
+		// A full disk is no reason to refuse calls: after a restart it is at zero
+		// again, and the next call wakes it.
+		f.log.Warn().Msg(err.Error())
+	}
+	f.converge()
+	return nil
 }
 
 // minReplicas is what d's label asks for, and 1 at least: newFunction has

@@ -113,6 +113,20 @@ func TestScaleFromZeroOnce(t *testing.T) {
 	require.EqualValues(t, 1, m.status("f").Replicas)
 }
 
+// TestScaleFromZeroOnAFullDisk: a call is answered, though the number of
+// replicas cannot be kept.
+func TestScaleFromZeroOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	require.NoError(t, m.Deploy(t.Context(), shell("f", "echo x")))
+	m.waitReplicas("f", 1)
+	require.NoError(t, m.Scale(t.Context(), fn("f"), 0))
+	require.NoError(t, os.Rename(m.state, m.state+".away")) // nothing can be written there
+	status, body := m.call("f")
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, m.log.String(), "cannot be kept")
+}
+
 func TestCrashLoop(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "", func(c *Config) { c.ReadyTimeout = 500 * time.Millisecond })
@@ -299,7 +313,10 @@ func TestStateOutlivesTheGateway(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, "bad.openfaas-fn.json"), []byte(`{"deployment":{"serv`), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, "moved.openfaas-fn.json"), []byte(`{"deployment":{"service":"f","namespace":"openfaas-fn"}}`), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, temporaryPrefix+"1"), []byte(`{`), 0o600))
+	cutShort := m.secretPath("openfaas-fn", temporaryPrefix+"1")
+	require.NoError(t, os.WriteFile(cutShort, []byte("half of a secret"), 0o600))
 	again := newMachine(t, m.state)
+	require.NoFileExists(t, cutShort)
 	for _, name := range []string{"bad.openfaas-fn.json", "moved.openfaas-fn.json"} {
 		require.Contains(t, again.log.String(), name)
 		require.FileExists(t, filepath.Join(m.state, name))

@@ -73,6 +73,12 @@ func (p *Provider) load() error {
 			return fmt.Errorf("cannot make a folder for what is deployed: %w", err)
 		}
 	}
+	// What was cut short in writing a secret holds a value that nobody could delete.
+	if leftovers, err := filepath.Glob(p.secretPath("*", temporaryPrefix+"*")); err == nil {
+		for _, path := range leftovers {
+			_ = os.Remove(path)
+		}
+	}
 	err := p.eachFile("namespaces", func(path string, data []byte) error {
 		var n types.FunctionNamespace
 		if err := json.Unmarshal(data, &n); err != nil {

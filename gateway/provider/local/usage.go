@@ -49,10 +49,14 @@ type processes struct {
 	children map[int][]int
 }
 
-// tree returns what pid and its descendants use.
+// tree returns what pid and its descendants use, of which each counts once: they
+// are not read at one moment, so with a number that is used again one can be its
+// own descendant.
 func (p processes) tree(pid int) consumption {
-	total := p.own[pid]
-	for _, child := range p.children[pid] {
+	total, children := p.own[pid], p.children[pid]
+	delete(p.own, pid)
+	delete(p.children, pid)
+	for _, child := range children {
 		c := p.tree(child)
 		total.cpu += c.cpu
 		total.memory += c.memory
