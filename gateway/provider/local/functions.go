@@ -43,6 +43,19 @@ func (p *Provider) Status(_ context.Context, name provider.Function, usage bool)
 	return status, nil
 }
 
+// exclusively returns a function that is there, with its name taken as by
+// exclusive.
+func (p *Provider) exclusively(ctx context.Context, name provider.Function) (f *function, done func(), err error) {
+	if done, err = p.exclusive(ctx, name); err != nil {
+		return nil, nil, err
+	}
+	if f = p.function(name); f == nil {
+		done()
+		return nil, nil, provider.ErrNotFound
+	}
+	return f, done, nil
+}
+
 // Deploy implements provider.Provider. It does not wait for readiness.
 func (p *Provider) Deploy(ctx context.Context, d types.FunctionDeployment) error {
 	return p.put(ctx, d, false)
@@ -135,15 +148,11 @@ func (p *Provider) insert(f, old *function) error {
 // Delete implements provider.Provider. New calls are refused at once; those that
 // run are drained after it has returned.
 func (p *Provider) Delete(ctx context.Context, name provider.Function) error {
-	done, err := p.exclusive(ctx, name)
+	f, done, err := p.exclusively(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer done()
-	f := p.function(name)
-	if f == nil {
-		return provider.ErrNotFound
-	}
 	// First, so that a function that is said to be gone does not come back.
 	if err := p.forget(name); err != nil {
 		return err
@@ -161,15 +170,11 @@ func (p *Provider) Scale(ctx context.Context, name provider.Function, replicas u
 	if replicas > maxReplicas {
 		return invalid("%d replicas of function %s are too many: want at most %d", replicas, name, maxReplicas)
 	}
-	done, err := p.exclusive(ctx, name)
+	f, done, err := p.exclusively(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer done()
-	f := p.function(name)
-	if f == nil {
-		return provider.ErrNotFound
-	}
 	if f.single && replicas > 1 {
 		return invalid("function %s: %v", name, f.tooMany(replicas))
 	}
@@ -190,15 +195,11 @@ func (p *Provider) scale(f *function, replicas uint64) error {
 // wake gives a function at zero its replicas back. Callers wait in exclusive for
 // the first of them.
 func (p *Provider) wake(ctx context.Context, name provider.Function) error {
-	done, err := p.exclusive(ctx, name)
+	f, done, err := p.exclusively(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer done()
-	f := p.function(name)
-	if f == nil {
-		return provider.ErrNotFound
-	}
 	if f.wantedReplicas() > 0 {
 		return nil
 	}
