@@ -18,7 +18,15 @@ import (
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/authfast"
 	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/benchmarks/issuer"
 )
+
+func newGateway(t *testing.T) *issuer.Issuer {
+	g, err := issuer.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { g.Close() })
+	return g
+}
 
 // server protects dev:orders, whose handler says who called.
 type server struct {
@@ -26,7 +34,7 @@ type server struct {
 	reached atomic.Int32
 }
 
-func newServer(t *testing.T, g *gateway, change func(*fasthttp.Server)) *server {
+func newServer(t *testing.T, g *issuer.Issuer, change func(*fasthttp.Server)) *server {
 	keys, err := jwks.NewRemote(jwks.Config{Authority: g.URL})
 	require.NoError(t, err)
 	v, err := auth.NewVerifier(auth.Config{Keys: keys, Namespace: "dev", Name: "orders", Claims: []string{"sub"}})
@@ -66,9 +74,8 @@ func (s *server) send(t *testing.T, head, body string) (*http.Response, string) 
 
 func TestMiddleware(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
-	good, other := "Bearer "+g.token("dev:orders"), "Bearer "+g.token("dev:order")
+	g := newGateway(t)
+	good, other := "Bearer "+g.Token("dev:orders"), "Bearer "+g.Token("dev:order")
 	const (
 		get      = "GET / HTTP/1.1\r\n"
 		noBearer = "Bearer must be present in Authorization header\n"
@@ -124,17 +131,16 @@ func TestMiddleware(t *testing.T) {
 
 func TestNoKeysYet(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
-	g.down.Store(true)
+	g := newGateway(t)
+	g.Down.Store(true)
 	s := newServer(t, g, nil)
-	head := "GET / HTTP/1.1\r\nAuthorization: Bearer " + g.token("dev:*") + "\r\n"
+	head := "GET / HTTP/1.1\r\nAuthorization: Bearer " + g.Token("dev:*") + "\r\n"
 	res, body := s.send(t, head, "")
 	require.Equal(t, 503, res.StatusCode)
 	require.Equal(t, "1", res.Header.Get("Retry-After"))
 	require.Equal(t, "of-watchdog", res.Header.Get("X-OpenFaaS-Internal"))
 	require.Equal(t, "the issuer's keys are not available yet\n", body)
-	g.down.Store(false)
+	g.Down.Store(false)
 	require.Eventually(t, func() bool {
 		res, _ := s.send(t, head, "")
 		return res.StatusCode == 200
@@ -145,12 +151,11 @@ func TestNoKeysYet(t *testing.T) {
 // the 8 KiB that fasthttp reads ahead.
 func TestBodyIsNotRead(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
+	g := newGateway(t)
 	s := newServer(t, g, func(f *fasthttp.Server) { f.StreamRequestBody = true })
 	res, _ := s.send(t, "POST / HTTP/1.1\r\nContent-Length: 1000000\r\n", strings.Repeat("x", 8<<10))
 	require.Equal(t, 401, res.StatusCode)
-	res, body := s.send(t, "POST / HTTP/1.1\r\nContent-Length: 100000\r\nAuthorization: Bearer "+g.token("*")+"\r\n", strings.Repeat("x", 100000))
+	res, body := s.send(t, "POST / HTTP/1.1\r\nContent-Length: 100000\r\nAuthorization: Bearer "+g.Token("*")+"\r\n", strings.Repeat("x", 100000))
 	require.Equal(t, 200, res.StatusCode)
 	require.Equal(t, "fed:alice 100000", body)
 }
@@ -159,10 +164,9 @@ func TestBodyIsNotRead(t *testing.T) {
 // for the keys: run with -race.
 func TestContextsAreNotKept(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
+	g := newGateway(t)
 	s := newServer(t, g, nil)
-	good := g.token("*")
+	good := g.Token("*")
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {

@@ -17,7 +17,15 @@ import (
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/authhttp"
 	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/benchmarks/issuer"
 )
+
+func newGateway(t *testing.T) *issuer.Issuer {
+	g, err := issuer.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { g.Close() })
+	return g
+}
 
 // server protects dev:orders, whose handler says who called.
 type server struct {
@@ -26,7 +34,7 @@ type server struct {
 	reached          atomic.Int32
 }
 
-func newServer(t *testing.T, g *gateway) *server {
+func newServer(t *testing.T, g *issuer.Issuer) *server {
 	keys, err := jwks.NewRemote(jwks.Config{Authority: g.URL})
 	require.NoError(t, err)
 	v, err := auth.NewVerifier(auth.Config{Keys: keys, Namespace: "dev", Name: "orders", Claims: []string{"sub"}})
@@ -60,10 +68,9 @@ func call(t *testing.T, s *httptest.Server, target string, authorization ...stri
 
 func TestMiddleware(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
+	g := newGateway(t)
 	s := newServer(t, g)
-	good, other := "Bearer "+g.token("dev:orders"), "Bearer "+g.token("dev:order")
+	good, other := "Bearer "+g.Token("dev:orders"), "Bearer "+g.Token("dev:order")
 
 	const noBearer = "Bearer must be present in Authorization header\n"
 	for protocol, server := range map[string]*httptest.Server{"HTTP/2.0": s.Server, "HTTP/1.1": s.plain} {
@@ -108,17 +115,16 @@ func TestMiddleware(t *testing.T) {
 
 func TestNoKeysYet(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
-	g.down.Store(true)
+	g := newGateway(t)
+	g.Down.Store(true)
 	s := newServer(t, g)
-	good := "Bearer " + g.token("dev:*")
+	good := "Bearer " + g.Token("dev:*")
 	res, body := call(t, s.plain, "/", good)
 	require.Equal(t, 503, res.StatusCode)
 	require.Equal(t, "1", res.Header.Get("Retry-After"))
 	require.Equal(t, "of-watchdog", res.Header.Get("X-OpenFaaS-Internal"))
 	require.Equal(t, "the issuer's keys are not available yet\n", body)
-	g.down.Store(false)
+	g.Down.Store(false)
 	require.Eventually(t, func() bool {
 		res, _ := call(t, s.plain, "/", good)
 		return res.StatusCode == 200
@@ -128,8 +134,7 @@ func TestNoKeysYet(t *testing.T) {
 // Who is refused need not send the body, nor are they invited to.
 func TestBodyIsNotRead(t *testing.T) {
 	t.Parallel()
-	g := newGateway()
-	t.Cleanup(g.Close)
+	g := newGateway(t)
 	s := newServer(t, g)
 	for name, expect := range map[string]string{"unasked": "", "asked": "Expect: 100-continue\r\n"} {
 		conn, err := net.Dial("tcp", s.plain.Listener.Addr().String())
@@ -145,7 +150,7 @@ func TestBodyIsNotRead(t *testing.T) {
 	// While a good call's body arrives.
 	req, err := http.NewRequest("POST", s.plain.URL, strings.NewReader(strings.Repeat("x", 1<<20)))
 	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+g.token("*"))
+	req.Header.Set("Authorization", "Bearer "+g.Token("*"))
 	res, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
 	defer res.Body.Close()

@@ -2,27 +2,23 @@ package authhttp_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
-	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/authhttp"
 	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/benchmarks/issuer"
 )
 
 // A server that only callers with a function token for dev:orders get into.
 func Example() {
-	gateway := newGateway() // yours is at http://gateway.openfaas:8080
+	gateway, err := issuer.New() // yours is at http://gateway.openfaas:8080
+	if err != nil {
+		panic(err)
+	}
 	defer gateway.Close()
 
 	keys, err := jwks.NewRemote(jwks.Config{Authority: gateway.URL})
@@ -43,7 +39,7 @@ func Example() {
 	server := httptest.NewServer(authhttp.Middleware(verifier, hello))
 	defer server.Close()
 
-	for _, authorization := range []string{"", "Bearer " + gateway.token("dev:other"), "Bearer " + gateway.token("dev:orders")} {
+	for _, authorization := range []string{"", "Bearer " + gateway.Token("dev:other"), "Bearer " + gateway.Token("dev:orders")} {
 		req, _ := http.NewRequest("GET", server.URL, nil)
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
@@ -62,50 +58,4 @@ func Example() {
 	// 403 insufficient permissions
 	//
 	// 200 Hello, fed:alice!
-}
-
-// gateway stands for the real one: discovery, a key, and the tokens it issues.
-type gateway struct {
-	*httptest.Server
-	key  *ecdsa.PrivateKey
-	down atomic.Bool
-}
-
-func newGateway() *gateway {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	point, err := key.PublicKey.Bytes()
-	if err != nil {
-		panic(err)
-	}
-	b64 := base64.RawURLEncoding.EncodeToString
-	g := &gateway{key: key}
-	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case g.down.Load():
-			http.Error(w, "down", http.StatusInternalServerError)
-		case r.URL.Path == "/keys":
-			fmt.Fprintf(w, `{"keys":[{"kty":"EC","crv":"P-256","kid":"1","x":"%s","y":"%s"}]}`, b64(point[1:33]), b64(point[33:]))
-		default:
-			fmt.Fprintf(w, `{"issuer":"%s","jwks_uri":"%s/keys"}`, g.URL, g.URL)
-		}
-	}))
-	return g
-}
-
-// token returns a function token of alice's.
-func (g *gateway) token(permission string) string {
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": g.URL, "aud": g.URL, "sub": "fed:alice",
-		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
-		"function": map[string]any{"permissions": []string{permission}},
-	})
-	token.Header["kid"] = "1"
-	s, err := token.SignedString(g.key)
-	if err != nil {
-		panic(err)
-	}
-	return s
 }

@@ -1,5 +1,6 @@
-// Package issuer is a gateway as far as a watchdog sees it, for the load tests:
-// discovery, one key, and function tokens. It shares no code with what they test.
+// Package issuer is a gateway as far as a verifier sees it, for load tests and
+// for tests of middlewares: discovery, one key, and function tokens. It shares no
+// code with what they test.
 package issuer
 
 import (
@@ -11,6 +12,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +20,9 @@ import (
 type Issuer struct {
 	*http.Server
 	URL string
-	key *ecdsa.PrivateKey
+	// Down has it answer everything with 500.
+	Down atomic.Bool
+	key  *ecdsa.PrivateKey
 }
 
 // New returns an issuer that serves already.
@@ -38,6 +42,10 @@ func New() (*Issuer, error) {
 	i := &Issuer{key: key, URL: "http://" + ln.Addr().String()}
 	x, y := encode(point[1:33]), encode(point[33:])
 	i.Server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.Down.Load() {
+			http.Error(w, "down", http.StatusInternalServerError)
+			return
+		}
 		if r.URL.Path == "/keys" {
 			json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
 				"kty": "EC", "crv": "P-256", "kid": "1", "alg": "ES256", "use": "sig", "x": x, "y": y}}})
@@ -49,24 +57,25 @@ func New() (*Issuer, error) {
 	return i, nil
 }
 
-// Token returns a function token for every function, good for a day.
-func (i *Issuer) Token() (string, error) {
+// Token returns a function token of alice's with one permission, such as "*" or
+// "dev:orders", good for a day.
+func (i *Issuer) Token(permission string) string {
 	header, _ := json.Marshal(map[string]any{"alg": "ES256", "kid": "1", "typ": "JWT"})
 	claims, _ := json.Marshal(map[string]any{
-		"iss": i.URL, "aud": i.URL, "sub": "load",
+		"iss": i.URL, "aud": i.URL, "sub": "fed:alice",
 		"iat": time.Now().Unix(), "exp": time.Now().Add(24 * time.Hour).Unix(),
-		"function": map[string]any{"permissions": []string{"*"}},
+		"function": map[string]any{"permissions": []string{permission}},
 	})
 	signed := encode(header) + "." + encode(claims)
 	digest := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, digest[:])
 	if err != nil {
-		return "", err
+		panic(err) // the key is good, and so is the system's randomness
 	}
 	signature := make([]byte, 64)
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
-	return signed + "." + encode(signature), nil
+	return signed + "." + encode(signature)
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -57,10 +57,7 @@ func launch(program, dir string, i *issuer.Issuer, env []string) (*target, error
 	if err != nil {
 		return nil, err
 	}
-	t := &target{log: log, calls: make(map[string]int), zombies: make(map[int]int)}
-	if t.token, err = i.Token(); err != nil {
-		return nil, err
-	}
+	t := &target{log: log, token: i.Token("*"), calls: make(map[string]int), zombies: make(map[int]int)}
 	t.cmd = exec.Command(program)
 	t.cmd.Dir = dir
 	t.cmd.Env = append([]string{
