@@ -7,10 +7,12 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -39,6 +41,14 @@ type Config struct {
 	// Open lets everybody who can reach us do everything there, and is for
 	// loopback alone.
 	Open bool
+	// AuthPlugin is asked, in our place, who may do what below /system/
+	// (auth_proxy_url); nil = we decide.
+	AuthPlugin *url.URL
+	// AuthPassBody sends it the request bodies, too.
+	AuthPassBody bool
+	// ValidateForwarded says that the gateways that ask our /validate set
+	// X-Forwarded-Method and X-Forwarded-Uri themselves: see validate.
+	ValidateForwarded bool
 	// DefaultNamespace is meant when a function's name has none.
 	DefaultNamespace string
 	// Documents are further static JSON documents to serve with GET, by path;
@@ -53,12 +63,16 @@ type Config struct {
 	// each silence in it after that, and what the provider is asked to do;
 	// 0 = no limit.
 	UpstreamTimeout time.Duration
-	Log             zerolog.Logger
+	// RecheckEvery is how often it is looked whether those who follow a log may
+	// still do so; 0 = 10s.
+	RecheckEvery time.Duration
+	Log          zerolog.Logger
 }
 
 // Gateway is the server. Make one with New.
 type Gateway struct {
 	config  Config
+	plugin  *plugin // nil = none
 	routes  []route
 	metrics *metrics
 	server  *fasthttp.Server
@@ -71,7 +85,8 @@ type Gateway struct {
 
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
-	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
+	c.RecheckEvery = cmp.Or(c.RecheckEvery, 10*time.Second)
+	g := &Gateway{config: c, plugin: newPlugin(c), metrics: newMetrics(c.Provider, c.Log)}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
@@ -85,6 +100,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer l.Abort()
 	defer g.endLife()
+	defer g.plugin.close()
 	failed := make(chan error, 1)
 	go func() { failed <- g.server.Serve(l) }()
 	select {
@@ -112,7 +128,7 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 		if p := recover(); p != nil {
 			// The value of p may hold what the client sent, a token say: its type
 			// and the place have to do.
-			g.config.Log.Error().Bytes("stack", debug.Stack()).Msgf("panic while serving %s: %T", ctx.Method(), p)
+			named(ctx, g.config.Log.Error()).Bytes("stack", debug.Stack()).Msgf("panic while serving %s: %T", ctx.Method(), p)
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			plain(ctx, http.StatusInternalServerError, "internal error")
@@ -130,10 +146,10 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
 		g.invoke(ctx, after, rest)
 	} else {
-		g.dispatch(ctx, string(path))
+		g.dispatch(ctx, string(path), string(rest))
 	}
 	if e := g.config.Log.Debug(); e.Enabled() {
-		e.Str("method", string(ctx.Method())).Bytes("path", path).Int("status", ctx.Response.StatusCode()).
+		named(ctx, e).Str("method", string(ctx.Method())).Bytes("path", path).Int("status", ctx.Response.StatusCode()).
 			Dur("ms", time.Since(started)).Msg("request")
 	}
 }
@@ -158,10 +174,13 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 }
 
 // dispatch answers everything but function calls.
-func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path string) {
+func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path, query string) {
+	setRequestID(ctx)
 	if strings.HasPrefix(path, administration) {
-		g.administer(ctx, path)
-	} else if route, parameter := g.find(ctx, path); route != nil {
+		g.administer(ctx, path, query)
+	} else if route, parameter, err := g.find(ctx, string(ctx.Method()), path); err != nil {
+		g.answerError(ctx, "", err)
+	} else {
 		route.answer(ctx, parameter)
 	}
 }
