@@ -83,12 +83,21 @@ func (g *Gateway) described(ctx *fasthttp.RequestCtx) (w wish, host string, err 
 	if host, err = forwarded(ctx, "X-Forwarded-Host"); err != nil {
 		return wish{}, "", err
 	}
-	path, query, ok := splitTarget([]byte(uri))
-	if !ok || uri[0] != '/' || !strings.HasPrefix(uri, administration) {
-		return wish{}, "", badRequest("X-Forwarded-Uri %q: want a path below %s", clip(uri), administration)
+	w.path, w.query, err = splitForwarded(uri)
+	return w, host, err
+}
+
+// splitForwarded splits an X-Forwarded-Uri into the path and the query with its
+// question mark.
+func splitForwarded(uri string) (path, query string, err error) {
+	if !strings.HasPrefix(uri, administration) {
+		return "", "", badRequest("X-Forwarded-Uri %q: want a path below %s", clip(uri), administration)
 	}
-	w.path, w.query = string(path), string(query)
-	return w, host, checkTarget(w.path, w.query)
+	path = uri
+	if i := strings.IndexByte(uri, '?'); i >= 0 {
+		path, query = uri[:i], uri[i:]
+	}
+	return path, query, checkTarget(path, query)
 }
 
 // forwarded returns the value of a header that describes a request. A second
