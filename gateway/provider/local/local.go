@@ -105,6 +105,7 @@ func Open(c Config) (*Provider, error) {
 // Run runs every function until ctx ends, then stops them all and returns when
 // the last process is gone.
 func (p *Provider) Run(ctx context.Context) {
+	p.limiter.open()
 	p.startMu.Lock()
 	p.life.ctx = ctx
 	p.startMu.Unlock()
