@@ -22,8 +22,9 @@ const (
 	countsFor = 5 * time.Second
 	// countsWait bounds what a list waits for it.
 	countsWait = time.Second
-	// maxCounts bounds what is read of an answer, in bytes: 100,000 functions.
-	maxCounts = 16 << 20
+	// maxCounts bounds what is read of an answer, in bytes: some
+	// 30,000 functions.
+	maxCounts = 4 << 20
 )
 
 // counts asks a Prometheus how often each function was called, by whichever
