@@ -51,6 +51,9 @@ type Config struct {
 	ValidateForwarded bool
 	// DefaultNamespace is meant when a function's name has none.
 	DefaultNamespace string
+	// Prometheus is the "host:port" of the Prometheus that counts invocations of
+	// all gateways; "" = our own counters are shown.
+	Prometheus string
 	// Documents are further static JSON documents to serve with GET, by path;
 	// nil = none. The development identity provider's are such.
 	Documents map[string][]byte
@@ -75,6 +78,7 @@ type Gateway struct {
 	plugin  *plugin // nil = none
 	routes  []route
 	metrics *metrics
+	counts  *counts // nil = those of metrics
 	server  *fasthttp.Server
 	// draining tells clients to send their next request to another gateway.
 	draining atomic.Bool
@@ -87,6 +91,9 @@ type Gateway struct {
 func New(c Config) *Gateway {
 	c.RecheckEvery = cmp.Or(c.RecheckEvery, 10*time.Second)
 	g := &Gateway{config: c, plugin: newPlugin(c), metrics: newMetrics(c.Provider, c.Log)}
+	if c.Prometheus != "" {
+		g.counts = newCounts(c.Prometheus, c.Log)
+	}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
@@ -178,6 +185,8 @@ func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path, query string) {
 	setRequestID(ctx)
 	if strings.HasPrefix(path, administration) {
 		g.administer(ctx, path, query)
+	} else if after, isAsync := strings.CutPrefix(path, "/async-function/"); isAsync {
+		g.invokeAsync(ctx, after)
 	} else if route, parameter, err := g.find(ctx, string(ctx.Method()), path); err != nil {
 		g.answerError(ctx, "", err)
 	} else {

@@ -19,7 +19,7 @@ const administration = "/system/"
 
 // route is one line of the table: what answers a method on a path.
 type route struct {
-	method string // "" = any
+	method string
 	// path is compared byte by byte; a trailing "{}" stands for one segment,
 	// which is the route's parameter.
 	path string
@@ -50,6 +50,8 @@ func (g *Gateway) table() []route {
 		public("GET", issuer.DiscoveryPath, document(func() []byte { return g.config.Issuer.Discovery(tokenPath) })),
 		public("GET", issuer.KeysPath, document(g.config.Issuer.JWKS)),
 		public("POST", tokenPath, g.exchangeToken),
+		public("GET", "/openapi.json", describeAPI("application/json", openAPIJSON())),
+		public("GET", "/openapi.yaml", describeAPI("application/yaml", openAPI)),
 
 		guarded("GET", "/system/info", "System:Info", g.info),
 		guarded("GET", "/system/functions", "Function:List", g.listFunctions),
@@ -73,7 +75,9 @@ func (g *Gateway) table() []route {
 		guarded("POST", "/system/telemetry", "", g.telemetry),
 	}
 	if g.plugin == nil {
-		routes = append(routes, public("", "/validate", g.validate))
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			routes = append(routes, public(method, "/validate", g.validate)) // it asks for credentials itself
+		}
 	}
 	for path, body := range g.config.Documents {
 		routes = append(routes, public("GET", path, document(func() []byte { return body })))
@@ -102,7 +106,7 @@ func (g *Gateway) find(ctx *fasthttp.RequestCtx, method, path string) (*route, s
 		parameter, matches := r.match(path)
 		switch {
 		case !matches:
-		case r.method == method || r.method == "" || r.method == http.MethodGet && method == http.MethodHead:
+		case r.method == method || r.method == http.MethodGet && method == http.MethodHead:
 			return r, parameter, nil
 		default:
 			allowed = append(allowed, r.method)
