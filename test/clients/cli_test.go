@@ -48,7 +48,10 @@ func TestLogin(t *testing.T) {
 // TestFunctions takes functions through their life.
 func TestFunctions(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, stack)
+	overEach(t, functionLife)
+}
+
+func functionLife(t *testing.T, g *gateway) {
 	u := g.admin(t)
 	require.Equal(t, "guarded\nshout\n", u.shows(t, "list -q"))
 
@@ -143,7 +146,11 @@ func TestTemplates(t *testing.T) {
 
 func TestNamespaces(t *testing.T) {
 	t.Parallel()
-	u := startGateway(t, stack).admin(t)
+	overEach(t, namespaceLife)
+}
+
+func namespaceLife(t *testing.T, g *gateway) {
+	u := g.admin(t)
 	u.shows(t, "namespace create dev --label team=a --annotation note=b", "Namespace Created: dev")
 	u.fails(t, "namespace create dev", "409", "dev")
 	require.Equal(t, "Namespaces:\n - dev\n - openfaas-fn\n", u.shows(t, "namespace list"))
@@ -159,7 +166,10 @@ func TestNamespaces(t *testing.T) {
 
 func TestSecrets(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, stack)
+	overEach(t, secretLife)
+}
+
+func secretLife(t *testing.T, g *gateway) {
 	u := g.admin(t)
 	u.shows(t, "secret create api-key --from-literal=hunter2", "Creating secret: api-key.", "Created: 202 Accepted")
 	shown, ok := u.run(t, "from stdin\n", "secret", "create", "typed")
@@ -189,7 +199,10 @@ func TestSecrets(t *testing.T) {
 // TestLogs reads a function's log, and follows it.
 func TestLogs(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, stack)
+	overEach(t, readLogs)
+}
+
+func readLogs(t *testing.T, g *gateway) {
 	u := g.admin(t)
 	for range 3 {
 		u.invoke(t, "moo", "shout")
@@ -220,7 +233,10 @@ func TestLogs(t *testing.T) {
 // TestStore deploys from a store of functions.
 func TestStore(t *testing.T) {
 	t.Parallel()
-	g := startGateway(t, stack)
+	overEach(t, fromStore)
+}
+
+func fromStore(t *testing.T, g *gateway) {
 	u := g.admin(t)
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"version":"0.2.0","functions":[{"title":"Echo","name":"echo","author":"me","description":"says it again",

@@ -77,34 +77,69 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-var up = regexp.MustCompile(`(?m)^gatehound is up at (http://\S+)$`)
+var (
+	up        = regexp.MustCompile(`(?m)^gatehound is up at (http://\S+)$`)
+	listening = regexp.MustCompile(`listening on (http://\S+),`)
+)
 
 // startGateway runs the functions of a stack file.
 func startGateway(t *testing.T, stack string, env ...string) *gateway {
 	t.Helper()
 	g := &gateway{dir: t.TempDir(), stderr: new(output)}
 	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "stack.yml"), []byte(stack), 0o600))
-	cmd := exec.Command(gatewayProgram, "up", "-f", "stack.yml")
 	stdout := new(output)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = g.dir, stdout, g.stderr
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "port=0", "metrics_port=0"}
-	cmd.Env = append(cmd.Env, env...)
+	cmd := exec.Command(gatewayProgram, "up", "-f", "stack.yml")
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = g.dir, stdout, g.stderr, append(env, "port=0")
+	g.url = start(t, cmd, stdout, up)
+	return g
+}
+
+// front starts a gateway whose provider is g: what its user sees has been
+// through our provider for any other one's functions. It takes g's password.
+func (g *gateway) front(t *testing.T) *gateway {
+	t.Helper()
+	front := &gateway{dir: g.dir, stderr: new(output)}
+	cmd := exec.Command(gatewayProgram)
+	cmd.Dir, cmd.Stderr = t.TempDir(), front.stderr
+	cmd.Env = []string{"functions_provider_url=" + g.url, "basic_auth=true",
+		"secret_mount_path=" + filepath.Join(g.dir, ".gatehound/secrets"), "system_issuer=http://gateway.test", "listen=127.0.0.1:0"}
+	front.url = start(t, cmd, front.stderr, listening)
+	return front
+}
+
+// start starts a gateway and returns the URL that it prints as said.
+func start(t *testing.T, cmd *exec.Cmd, printed *output, said *regexp.Regexp) (url string) {
+	t.Helper()
+	cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"), "metrics_port=0")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		require.NoError(t, cmd.Wait())
 		if t.Failed() {
-			t.Logf("the gateway printed\n%s\nand on stderr\n%s", stdout, g.stderr)
+			t.Logf("%s printed\n%s\nand on stderr\n%s", cmd, printed, cmd.Stderr)
 		}
 	})
 	eventually(t, "it is never up", func() bool {
-		match := up.FindStringSubmatch(stdout.String())
+		match := said.FindStringSubmatch(printed.String())
 		if match != nil {
-			g.url = match[1]
+			url = match[1]
 		}
 		return match != nil
 	})
-	return g
+	return url
+}
+
+// overEach runs a test against a gateway with functions of its own, and against
+// one that has them from another provider.
+func overEach(t *testing.T, test func(t *testing.T, g *gateway)) {
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, startGateway(t, stack))
+	})
+	t.Run("upstream", func(t *testing.T) {
+		t.Parallel()
+		test(t, startGateway(t, stack).front(t))
+	})
 }
 
 func eventually(t *testing.T, otherwise string, ok func() bool) {

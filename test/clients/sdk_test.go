@@ -48,8 +48,11 @@ func call(t *testing.T, c *sdk.Client, name, namespace string, auth bool) (statu
 // TestSDK administers with the password.
 func TestSDK(t *testing.T) {
 	t.Parallel()
+	overEach(t, administer)
+}
+
+func administer(t *testing.T, g *gateway) {
 	ctx := t.Context()
-	g := startGateway(t, stack)
 	c := g.client(t, sdk.WithAuthentication(&sdk.BasicAuth{Username: "admin", Password: g.password(t)}))
 
 	info, err := c.GetInfo(ctx)
