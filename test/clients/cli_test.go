@@ -69,11 +69,15 @@ func functionLife(t *testing.T, g *gateway) {
 	u.shows(t, "describe echo -v", "Constraints:", "Secrets:")
 	u.shows(t, "deploy --name echo --image ghcr.io/me/echo:2 --fprocess rev --env mode=serializing", "Deployed. 202 Accepted.")
 	require.Equal(t, "oom\n", u.invoke(t, "moo\n", "echo"))
+	u.fails(t, "deploy --name echo --image x --fprocess no-such-program", "422", "the new version does not start, so the one before it stays")
+	u.shows(t, "describe echo", "Image: ghcr.io/me/echo:2\n", "Status: Ready\n")
 
 	verbose := u.shows(t, "list -v --sort invocations", "Function", "Image", "Invocations", "Replicas", "CreatedAt")
 	require.Regexp(t, `echo\s+ghcr.io/me/echo:2\s+2\s+1\s+20\d\d-`, verbose)
 	require.Regexp(t, `shout\s+shout\s+1\s+1\s`, verbose)
 	require.Regexp(t, `(?m)^shout\s+1\s+1\s*$`, u.shows(t, "list"))
+	u.shows(t, "deploy --name echo --image x --fprocess cat --env mode=serializing --replace --update=false",
+		"Removing old function.", "Deployed. 202 Accepted.")
 
 	// From a file, into a namespace, where `up` builds and pushes nothing.
 	u.templates(t)
