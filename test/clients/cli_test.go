@@ -103,7 +103,7 @@ functions:
 	u.fails(t, "deploy --name lacks --image x --fprocess cat --secret nobody", "nobody")
 	u.fails(t, "describe nobody", "No such function: nobody")
 	u.fails(t, "invoke nobody", "404")
-	u.fails(t, "invoke shout --async", "Server returned unexpected status code")
+	u.fails(t, "invoke shout --async", "501 - async calls are not implemented")
 	u.shows(t, "remove echo", "Removing old function.")
 	u.fails(t, "remove echo", "No existing function to remove")
 }

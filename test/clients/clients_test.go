@@ -41,7 +41,9 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building the gateway: %v\n%s", err, out)
 		return 1
 	}
-	out, err := exec.Command("go", "tool", "-n", "faas-cli").Output() // built once, then kept in Go's cache
+	find := exec.Command("go", "tool", "-n", "faas-cli") // built once, then kept in Go's cache
+	find.Stderr = os.Stderr
+	out, err := find.Output()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "building faas-cli: %v\n", err)
 		return 1
