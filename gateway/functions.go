@@ -115,7 +115,7 @@ func (g *Gateway) describe(r *request) (operation, error) {
 // countInvocations fills in what we have counted, unless the provider counts.
 func (g *Gateway) countInvocations(s *types.FunctionStatus, namespace string) {
 	if s.InvocationCount == 0 {
-		s.InvocationCount = g.metrics.invocations(provider.Function{Namespace: namespace, Name: s.Name})
+		s.InvocationCount = g.metrics.functions.invocations(provider.Function{Namespace: namespace, Name: s.Name})
 	}
 }
 
@@ -170,7 +170,13 @@ func (g *Gateway) deleteFunction(r *request) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return onFunction(f, func(ctx context.Context) error { return accepted(r, g.config.Provider.Delete(ctx, f)) }), nil
+	return onFunction(f, func(ctx context.Context) error {
+		err := g.config.Provider.Delete(ctx, f)
+		if err == nil {
+			g.metrics.functions.forget(f)
+		}
+		return accepted(r, err)
+	}), nil
 }
 
 // scale takes the name from the path and the namespace from the body.
