@@ -26,6 +26,9 @@ type Config struct {
 	// URL is its base URL, http only: TLS to a provider comes with a proxy
 	// beside it.
 	URL *url.URL
+	// Logs is the base URL of what answers /system/logs in its place, http or
+	// https; nil = the provider itself. It gets the same credentials.
+	Logs *url.URL
 	// User and Password are its basic auth credentials; "" = none. They are for
 	// its API alone and sent with no function call.
 	User, Password string
@@ -54,6 +57,7 @@ type Config struct {
 type Provider struct {
 	config   Config
 	base     string
+	logs     string // base, but for logs
 	path     string
 	client   *http.Client
 	prober   *http.Client
@@ -115,6 +119,7 @@ func New(c Config) (*Provider, error) {
 	p := &Provider{
 		config:   c,
 		base:     strings.TrimSuffix(c.URL.String(), "/"),
+		logs:     strings.TrimSuffix(cmp.Or(c.Logs, c.URL).String(), "/"),
 		path:     strings.TrimSuffix(c.URL.EscapedPath(), "/"),
 		client:   &http.Client{CheckRedirect: stay},
 		idle:     reverseproxy.NewIdleLimit(c.MaxIdle),
