@@ -74,6 +74,7 @@ func TestLinesAreNamed(t *testing.T) {
 	a.fail = provider.ErrNotFound
 	a.mu.Unlock()
 	a.send(t, "DELETE", "/system/functions", asAdmin, `{"functionName":"env"}`, id)
+	a.send(t, "GET", "/function/NO", "", "", id, "X-Call-Id: no call")
 	a.send(t, "GET", "/function/nope", "", "", id, "X-Call-Id: night")
 	require.Eventually(t, func() bool { return strings.Contains(a.log.String(), "night") }, 20*time.Second, time.Millisecond)
 	calls := 0
@@ -81,7 +82,7 @@ func TestLinesAreNamed(t *testing.T) {
 		var fields map[string]any
 		require.NoError(t, json.Unmarshal([]byte(line), &fields))
 		switch path, _ := fields["path"].(string); {
-		case strings.HasPrefix(path, "/function/"):
+		case path == "/function/nope":
 			calls++
 			require.Equal(t, "night", fields["call_id"], line)
 		case strings.HasPrefix(fields["message"].(string), "error when"): // about a connection

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startFront starts a gateway that asks an auth plugin, in front of behind,
+// startAsking starts a gateway that asks an auth plugin, in front of behind,
 // which runs the functions. Both variables for authentication are set, as in
 // OpenFaaS' own files.
-func startFront(t *testing.T, behind *gatewayUp, plugin string, env ...string) *gatewayUp {
+func startAsking(t *testing.T, behind *gatewayUp, plugin string, env ...string) *gatewayUp {
 	t.Helper()
 	dir := t.TempDir()
 	p := start(t, dir, append([]string{
@@ -32,7 +32,7 @@ func TestGatewayAsPlugin(t *testing.T) {
 	t.Parallel()
 	judge := startUp(t, "", []string{"validate_forwarded=true", "debug=1"})
 	require.NoError(t, os.WriteFile(filepath.Join(judge.dir, ".gatehound/iam/dev.yaml"), []byte(aliceMayDev), 0o600))
-	front := startFront(t, judge, judge.url+"/validate", "auth_pass_body=true")
+	front := startAsking(t, judge, judge.url+"/validate", "auth_pass_body=true")
 	var as string
 	eventually(t, func() bool {
 		as = "Authorization: Bearer " + judge.apiToken(t, "alice")
@@ -84,7 +84,7 @@ func TestGatewayAsOpenFaaSPlugin(t *testing.T) {
 	t.Parallel()
 	judge := startUp(t, "", nil)
 	require.NoError(t, os.WriteFile(filepath.Join(judge.dir, ".gatehound/iam/dev.yaml"), []byte(aliceMayDev), 0o600))
-	front := startFront(t, judge, judge.url+"/validate")
+	front := startAsking(t, judge, judge.url+"/validate")
 	require.Equal(t, 202, do(t, "POST", front.url+"/system/functions", `{"service":"echo","image":"echo","envProcess":"cat"}`, judge.admin(t)).status)
 	a := get(t, front.url+"/system/namespace/dev", "Authorization: Bearer "+judge.apiToken(t, "alice"))
 	require.Equal(t, 403, a.status)
@@ -108,7 +108,7 @@ func TestForeignPlugin(t *testing.T) {
 	t.Cleanup(plugin.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: plugin.Certificate().Raw}), 0o600))
-	front := startFront(t, behind, plugin.URL, "SSL_CERT_FILE="+ca)
+	front := startAsking(t, behind, plugin.URL, "SSL_CERT_FILE="+ca)
 	require.Equal(t, 200, get(t, front.url+"/system/info", "Cookie: session=1").status)
 	for _, path := range []string{"/system/info", "/system/functions"} {
 		a := get(t, front.url+path, behind.admin(t))
