@@ -47,7 +47,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		plain(ctx, http.StatusBadRequest, `the path has a ".." segment or a bad percent-encoding`)
 		return
 	}
-	done := g.metrics.functions.invoked(f)
+	done, meter := g.metrics.functions.invoked(f), g.meter(f, endpoint)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
 	err = endpoint.Upstream.Forward(ctx, reverseproxy.Options{
@@ -60,6 +60,9 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		g.refuse(ctx, f, callID, err)
 	}
 	done(ctx.Response.StatusCode())
+	if meter != nil {
+		meter(ctx)
+	}
 }
 
 // invokeAsync refuses a call that is to be queued, and the deletion of one that

@@ -33,7 +33,8 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/events", "gateway/provider"},
+	"gateway/events":            nil,
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/provider":          {"executor/reverseproxy"},
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},
@@ -53,6 +54,7 @@ var forbidden = map[string][]string{
 	"auth":                   {"github.com/valyala/fasthttp"},
 	"auth/iam/store":         {"k8s.io/"},
 	"auth/authhttp":          {"github.com/valyala/fasthttp"},
+	"gateway/events":         {"github.com/valyala/fasthttp"},
 	"exchange":               {"github.com/valyala/fasthttp"},
 	"watchdog/cmd/fwatchdog": {"github.com/spf13/cobra", "github.com/lestrrat-go/", "sigs.k8s.io/", "k8s.io/", "go.yaml.in/yaml/v3", "github.com/nats-io/", "github.com/fsnotify/", module + "gateway", module + "exchange", module + "auth/login"},
 	// The policy language is pure: no files, no network.

@@ -44,6 +44,8 @@ type Endpoint struct {
 	Prefix string
 	// Host replaces the caller's Host header; "" = it stays.
 	Host string
+	// Memory is the function's limit, for each replica, in bytes; 0 = it has none.
+	Memory int64
 }
 
 // Provider runs functions. Implementations are safe for concurrent use.

@@ -123,8 +123,8 @@ func TestSweep(t *testing.T) {
 	p := open(t, "http://provider", Config{Direct: true})
 	cold := provider.Function{Namespace: "dev", Name: "cold"}
 	p.mu.Lock()
-	p.remember(env)
-	p.remember(cold)
+	p.remember(env, 0)
+	p.remember(cold, 0)
 	k := p.known[cold]
 	k.until = time.Now().Add(-forgetAfter - time.Second)
 	p.known[cold] = k
