@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -134,13 +135,19 @@ func TestWebhookHangs(t *testing.T) {
 					return
 				}
 				defer conn.Close()
+				r := bufio.NewReader(conn)
+				if request, err := http.ReadRequest(r); err != nil || request.Body.Close() != nil {
+					return
+				}
 				_, _ = io.WriteString(conn, c.answer)
 				_, _ = io.Copy(io.Discard, conn)
 			}()
-			began := time.Now()
-			err = newHook(t, "http://"+l.Addr().String(), http.DefaultClient, 300*time.Millisecond).Deliver(context.Background(), batch(t, 1))
+			timeout := 300 * time.Millisecond
+			if strings.Contains(c.answer, "\r\n\r\n") {
+				timeout = time.Hour // which nobody waits for
+			}
+			err = newHook(t, "http://"+l.Addr().String(), http.DefaultClient, timeout).Deliver(context.Background(), batch(t, 1))
 			require.Equal(t, c.taken, err == nil, "%v", err)
-			require.Less(t, time.Since(began), patience)
 		})
 	}
 }

@@ -143,6 +143,25 @@ func TestScaleFromZeroOff(t *testing.T) {
 	require.Equal(t, 1, s.asked)
 }
 
+// TestMemory: the limit is known with the function, and its changes in time.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	s := newSleeper(t)
+	p := open(t, s.URL, Config{})
+	for memory, want := range map[string]int64{"": 0, "64Mi": 64 << 20, "1e9": 1e9, "nonsense": 0, "1e-999999999": 0} {
+		s.set(func() { s.status.Limits = &types.FunctionResources{Memory: memory} })
+		p.mu.Lock()
+		if k, known := p.known[env]; known {
+			k.until = time.Now()
+			p.known[env] = k
+		}
+		p.mu.Unlock()
+		e, err := p.Endpoint(t.Context(), env)
+		require.NoError(t, err)
+		require.Equal(t, want, e.Memory, memory)
+	}
+}
+
 func TestStart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
