@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"gateway/quickstart":        nil,
 	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
+	"benchmarks":        {"benchmarks/issuer"},
 	"benchmarks/issuer": nil,
 	"benchmarks/auth":   {"benchmarks/issuer", "watchdog"},
 	"benchmarks/soak":   {"benchmarks/issuer"}, // net/http on purpose: it must not share a mistake with what it tests
