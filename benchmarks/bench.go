@@ -36,7 +36,7 @@ func newBench(s settings, binaries string, progress io.Writer) (*bench, error) {
 	if b.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"nginx", "haproxy"} {
+	for _, name := range []string{"nginx", "haproxy", "wrk"} {
 		// Debian has them where only root looks.
 		for _, candidate := range []string{name, "/usr/sbin/" + name} {
 			if path, err := exec.LookPath(candidate); err == nil {

@@ -24,10 +24,10 @@ func (b *bench) groups() []group {
 	plain := b.before(b.raw, b.nginx)
 	return []group{
 		{
-			series: b.many("calls/s", b.saturated(32), map[string]starter{
+			series: append(b.many("calls/s", b.saturated(32), map[string]starter{
 				ours: http, oursOpen: httpOpen, oursUnix: b.watchdog(true, true, "http", "unix"), theirs: theirHTTP,
 				"of-watchdog, no auth": theirOpen, haproxy: b.before(b.raw, b.haproxy), nginx: plain, function: b.raw,
-			}),
+			}), series{Name: "the function itself, by wrk", Unit: "calls/s", trial: b.with(b.raw, b.wrk)}),
 			rows: []row{
 				{Name: "invoke/of-watchdog", What: "authenticated invoke, http mode, 32 connections: calls/s ÷ of-watchdog's", Ours: ours, Peer: theirs, Goal: 6},
 				{Name: "invoke/haproxy", What: "… ÷ HAProxy with `jwt_verify`, two threads", Ours: ours, Peer: haproxy, Goal: 3},
@@ -36,6 +36,7 @@ func (b *bench) groups() []group {
 				{Name: "invoke/function", What: "auth ÷ the function itself, the limit", Ours: ours, Peer: function},
 				{Name: "invoke/unix", What: "auth, the function on a Unix socket ÷ on TCP", Ours: oursUnix, Peer: ours},
 				{Name: "invoke/open-of-watchdog", What: "no auth ÷ of-watchdog without auth", Ours: oursOpen, Peer: "of-watchdog, no auth"},
+				{Name: "load", What: "the function itself: our load generator's calls/s ÷ wrk's (one thread)", Ours: function, Peer: "the function itself, by wrk"},
 			},
 		},
 		{

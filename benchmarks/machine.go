@@ -38,7 +38,7 @@ func describe(b *bench) machine {
 	kib, _ := strconv.Atoi(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"))
 	m.Memory = fmt.Sprintf("%.0f GiB", float64(kib)/(1<<20))
 	m.Programs = append(m.Programs, "gatehound "+commit(filepath.Join(b.binaries, "fwatchdog")), runtime.Version())
-	for name, flag := range map[string]string{"nginx": "-v", "haproxy": "-v"} {
+	for name, flag := range map[string]string{"nginx": "-v", "haproxy": "-v", "wrk": "-v"} {
 		version := name + " MISSING"
 		if program := b.programs[name]; program != "" {
 			out, _ := exec.Command(program, flag).CombinedOutput()

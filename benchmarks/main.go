@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -42,6 +43,7 @@ func main() {
 	if play() {
 		return
 	}
+	enterNamespace()
 	s := settings{bulk: 1 << 30, turn: 10_000, idle: 10_000}
 	flag.IntVar(&s.rounds, "rounds", 7, "how often each is measured, in turn")
 	flag.DurationVar(&s.duration, "duration", 2*time.Second, "how long one measurement loads one program")
@@ -72,11 +74,8 @@ func main() {
 func isolated(s settings) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if os.Getenv(binariesVariable) != "" {
-		if err := loopbackUp(); err != nil {
-			return err
-		}
-		return run(ctx, s, os.Getenv(binariesVariable), os.Stdout)
+	if binaries := os.Getenv(binariesVariable); binaries != "" {
+		return run(ctx, s, binaries, os.Stdout)
 	}
 	dir, err := os.MkdirTemp("", "benchmarks")
 	if err != nil {
@@ -87,17 +86,13 @@ func isolated(s settings) error {
 	if err := build(dir); err != nil {
 		return err
 	}
-	cmd, err := inNamespace(dir, os.Args[1:])
+	inside, err := inNamespace(dir)
 	if err != nil {
-		return err
-	}
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Start(); err != nil {
 		fmt.Printf("NO NETWORK NAMESPACE (%v): others on this machine are heard, and of-watchdog needs the ports 8000 and 8081\n", err)
 		return run(ctx, s, dir, os.Stdout)
 	}
-	context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
-	if err := cmd.Wait(); err != nil {
+	context.AfterFunc(ctx, func() { inside.Process.Signal(syscall.SIGTERM) })
+	if err := inside.Wait(); err != nil {
 		return errors.New("ended early")
 	}
 	return nil
@@ -127,6 +122,8 @@ func build(dir string) error {
 // run measures everything that s asks for, with our programs in the folder
 // binaries, and writes the results.
 func run(ctx context.Context, s settings, binaries string, progress io.Writer) error {
+	// One thread for the load, as wrk's: the others are for what is measured.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	b, err := newBench(s, binaries, progress)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -15,14 +14,16 @@ import (
 // namespace.
 const binariesVariable = "BENCHMARKS_BINARIES"
 
-// inNamespace returns this program, with args, in a network namespace of its own.
-func inNamespace(binaries string, args []string) (*exec.Cmd, error) {
+// inNamespace starts this program again, with the same arguments, in a network
+// namespace of its own.
+func inNamespace(binaries string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, args...)
+	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), binariesVariable+"="+binaries)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// A process group of its own: a Ctrl-C comes to it from us, and once.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
@@ -30,14 +31,24 @@ func inNamespace(binaries string, args []string) (*exec.Cmd, error) {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
 	}
-	return cmd, nil
+	return cmd, cmd.Start()
 }
 
-// loopbackUp switches the new namespace's only interface on.
+// enterNamespace switches the only interface of a new namespace on, if this is one.
+func enterNamespace() {
+	if os.Getenv(binariesVariable) == "" {
+		return
+	}
+	if err := loopbackUp(); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks: cannot bring up lo:", err)
+		os.Exit(1)
+	}
+}
+
 func loopbackUp() error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("cannot bring up lo: %w", err)
+		return err
 	}
 	defer syscall.Close(fd)
 	request := struct { // struct ifreq
@@ -46,10 +57,7 @@ func loopbackUp() error {
 		_     [22]byte
 	}{name: [16]byte{'l', 'o'}, flags: syscall.IFF_UP | syscall.IFF_RUNNING}
 	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 {
-		return fmt.Errorf("cannot bring up lo: %w", errno)
-	}
-	if _, err := net.InterfaceByName("lo"); err != nil {
-		return fmt.Errorf("cannot bring up lo: %w", err)
+		return errno
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (b *bench) watchdog(ours, auth bool, mode string, extra ...string) starter 
 		if err != nil {
 			return nil, err
 		}
-		s.address, s.token, s.checks = listen, b.token, auth
+		s.address, s.metrics, s.token, s.checks = listen, metrics, b.token, auth
 		return s, nil
 	}
 }

@@ -26,6 +26,7 @@ type subject struct {
 	dir              string
 	network, address string
 	path             string   // of the function
+	metrics          string   // address of its metrics; "" = they are not read
 	token            string   // goes with every call, also where nobody checks it
 	checks           bool     // calls without it are refused
 	behind           *subject // what it is the proxy of, stopped with it; nil = nothing

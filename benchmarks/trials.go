@@ -56,6 +56,24 @@ func (b *bench) saturated(connections int) measurement {
 	}
 }
 
+// wrk measures calls per second by another load generator, to check ours.
+func (b *bench) wrk(ctx context.Context, s *subject) (float64, error) {
+	if b.programs["wrk"] == "" {
+		return 0, fmt.Errorf("%w: wrk is not installed", errMissing)
+	}
+	seconds := max(1, int(b.duration.Seconds())) // it knows no fractions
+	out, err := exec.CommandContext(ctx, b.programs["wrk"], "-t1", "-c32", "-d", fmt.Sprint(seconds), "-H", "Authorization: Bearer "+s.token, "http://"+s.address+s.path).Output()
+	if err != nil {
+		return 0, fmt.Errorf("wrk: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if rest, ok := strings.CutPrefix(line, "Requests/sec:"); ok {
+			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
+		}
+	}
+	return 0, fmt.Errorf("wrk printed %q", out)
+}
+
 // latency measures the median at one connection, in µs.
 func (b *bench) latency(ctx context.Context, s *subject) (float64, error) {
 	l := s.load(1, b.duration)
