@@ -24,6 +24,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // settings of a run. The flags are for the first four; only the smoke test
@@ -100,12 +102,8 @@ func isolated(s settings) error {
 
 // build builds our programs, and the spawn loop if there is a compiler, into dir.
 func build(dir string) error {
-	for _, name := range []string{"watchdog/cmd/fwatchdog", "gateway/cmd/gateway"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, filepath.Base(name)), "github.com/gatehound/gatehound/"+name)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
-		}
+	if err := measure.Build(dir, "watchdog/cmd/fwatchdog", "gateway/cmd/gateway"); err != nil {
+		return err
 	}
 	if gcc, err := exec.LookPath("gcc"); err == nil {
 		source := filepath.Join(dir, "spawn.c")

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // results are what benchmarks.json holds.
@@ -57,23 +59,12 @@ func (r *results) verdict(w row) verdict {
 			ratios[i] /= v.peer.Values[i]
 		}
 	}
-	v.median, v.low, v.high = quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75)
+	v.median, v.low, v.high = measure.Quantile(ratios, 0.5), measure.Quantile(ratios, 0.25), measure.Quantile(ratios, 0.75)
 	v.met = v.median >= w.Goal
 	if w.AtMost {
 		v.met = v.median <= w.Goal
 	}
 	return v
-}
-
-// quantile returns the value below which a share q of values lies.
-func quantile(values []float64, q float64) float64 {
-	values = slices.Sorted(slices.Values(values))
-	at := q * float64(len(values)-1)
-	i := int(at)
-	if i+1 == len(values) {
-		return values[i]
-	}
-	return values[i] + (at-float64(i))*(values[i+1]-values[i])
 }
 
 // write writes the three files into the folder dir and the table to out.
@@ -128,7 +119,7 @@ func figure(s *series) string {
 	if s == nil || len(s.Values) == 0 {
 		return ""
 	}
-	return amount(quantile(s.Values, 0.5), s.Unit)
+	return amount(measure.Quantile(s.Values, 0.5), s.Unit)
 }
 
 func amount(value float64, unit string) string { return number(value) + " " + unit }

@@ -13,10 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // subject is a program that is measured. It is started for each measurement
@@ -174,33 +174,10 @@ func (s *subject) load(connections int, duration time.Duration) load {
 	}
 }
 
-// memory returns a figure of /proc/pid/status in bytes: VmRSS or VmHWM.
+// memory returns VmRSS or VmHWM, in bytes.
 func (s *subject) memory(field string) (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, field+":"); ok {
-			n, err := strconv.Atoi(strings.Fields(rest)[0])
-			return float64(n) * 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no %s in /proc/%d/status", field, s.cmd.Process.Pid)
-}
-
-// cpu returns the CPU time that the process has used so far, all threads, in
-// user space and in the kernel; its steps are 10 ms.
-func (s *subject) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	// After "pid (name) ": utime and stime are the 12th and the 13th.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
+	kib, err := measure.Status(s.cmd.Process.Pid, field)
+	return float64(kib) * 1024, err
 }
 
 // freeAddress returns an address of 127.0.0.1 that nobody listens on.

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // measurement is taken of a program that is ready.
@@ -180,9 +182,9 @@ func (b *bench) exchanges(ctx context.Context, s *subject) (float64, error) {
 	if _, err := warm.run(ctx); err != nil {
 		return 0, err
 	}
-	before, err1 := s.cpu()
+	before, err1 := measure.CPU(s.cmd.Process.Pid)
 	_, err2 := l.run(ctx)
-	after, err3 := s.cpu()
+	after, err3 := measure.CPU(s.cmd.Process.Pid)
 	return microseconds(after-before) / float64(l.calls), errors.Join(err1, err2, err3)
 }
 
@@ -314,7 +316,7 @@ func starts(start starter) trial {
 			}
 			s.stop()
 		}
-		return quantile(times, 0.5), nil
+		return measure.Quantile(times, 0.5), nil
 	}
 }
 

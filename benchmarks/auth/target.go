@@ -9,9 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // target is one watchdog, with jwt_auth or without.
@@ -107,10 +108,6 @@ func (t *target) cpuPerCall() float64 { return (t.cpu() - t.started) / t.calls *
 
 // cpu returns the CPU time of the process so far, in seconds.
 func (t *target) cpu() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", t.cmd.Process.Pid))
-	// After "pid (name) ": utime and stime are the 12th and the 13th, in 1/100 s.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	var user, system float64
-	fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
-	return (user + system) / 100
+	used, _ := measure.CPU(t.cmd.Process.Pid)
+	return used.Seconds()
 }
