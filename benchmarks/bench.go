@@ -145,6 +145,7 @@ func (b *bench) measure(ctx context.Context) (*results, error) {
 	if len(r.Rows) == 0 {
 		return nil, fmt.Errorf("-only %s matches no row", b.only)
 	}
+	r.Rate = b.rate
 	return r, nil
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +94,29 @@ func TestSmoke(t *testing.T) {
 		_, err = d.Token()
 	}
 	require.ErrorIs(t, err, io.EOF)
+}
+
+// TestInterrupt: whatever is running when a run is ended early ends with it.
+func TestInterrupt(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	s := small(t)
+	s.duration, s.only = time.Minute, regexp.MustCompile("^gateway$") // with an fwatchdog and a function below it
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Second, cancel)
+	require.ErrorIs(t, run(ctx, s, os.Getenv(binariesVariable), t.Output()), context.Canceled)
+	left := func() (left []string) {
+		files, err := filepath.Glob("/proc/[0-9]*/environ")
+		require.NoError(t, err)
+		for _, file := range files {
+			b, _ := os.ReadFile(file) // it may have ended just now
+			if strings.Contains(string(b), dir) {
+				left = append(left, file)
+			}
+		}
+		return left
+	}
+	require.Eventually(t, func() bool { return len(left()) == 0 }, patience, 10*time.Millisecond, "still there: %v", left())
 }
 
 // TestCoordinatedOmission: a server that stands still once has to answer for

@@ -40,6 +40,18 @@ func (b *bench) groups() []group {
 			},
 		},
 		{
+			series: b.many("µs", b.cpuOfCall, map[string]starter{
+				"CPU, " + ours: http, "CPU, " + oursOpen: httpOpen, "CPU, " + theirs: theirHTTP,
+				"CPU, " + haproxy: b.before(b.raw, b.haproxy), "CPU, " + nginx: plain,
+			}),
+			rows: []row{
+				{Name: "cpu/of-watchdog", What: "CPU time of an authenticated call, without the function's ÷ of-watchdog's", Ours: "CPU, " + ours, Peer: "CPU, " + theirs, AtMost: true},
+				{Name: "cpu/haproxy", What: "… ÷ HAProxy's with `jwt_verify`", Ours: "CPU, " + ours, Peer: "CPU, " + haproxy, AtMost: true},
+				{Name: "cpu/nginx", What: "… ÷ nginx' as a plain proxy without auth", Ours: "CPU, " + ours, Peer: "CPU, " + nginx, AtMost: true},
+				{Name: "cpu/no-auth", What: "… ÷ ours without auth", Ours: "CPU, " + ours, Peer: "CPU, " + oursOpen, AtMost: true},
+			},
+		},
+		{
 			series: b.many("µs", b.latency, map[string]starter{"p50, " + ours: http, "p50, " + nginx: plain, "p50, " + function: b.raw}),
 			rows: []row{
 				{Name: "latency/p50", What: "p50 at 1 connection: auth ÷ nginx plain", Ours: "p50, " + ours, Peer: "p50, " + nginx, Goal: 1.2, AtMost: true},

@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,16 +38,15 @@ func describe(b *bench) machine {
 	kib, _ := strconv.Atoi(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"))
 	m.Memory = fmt.Sprintf("%.0f GiB", float64(kib)/(1<<20))
 	m.Programs = append(m.Programs, "gatehound "+commit(filepath.Join(b.binaries, "fwatchdog")), runtime.Version())
-	for name, flag := range map[string]string{"nginx": "-v", "haproxy": "-v", "wrk": "-v"} {
+	for _, name := range []string{"haproxy", "nginx", "wrk"} {
 		version := name + " MISSING"
 		if program := b.programs[name]; program != "" {
-			out, _ := exec.Command(program, flag).CombinedOutput()
-			version, _, _ = strings.Cut(string(out), "\n")
-			version = strings.TrimSpace(strings.TrimPrefix(version, "nginx version: "))
+			out, _ := exec.Command(program, "-v").CombinedOutput()
+			version = strings.TrimPrefix(string(out), "nginx version: ")
+			version = strings.TrimSpace(versionEnd.Split(version, 2)[0])
 		}
 		m.Programs = append(m.Programs, version)
 	}
-	slices.Sort(m.Programs[2:])
 	if b.upstream == "" {
 		m.Programs = append(m.Programs, "of-watchdog MISSING")
 	} else {
@@ -55,6 +54,9 @@ func describe(b *bench) machine {
 	}
 	return m
 }
+
+// versionEnd is where advertisements begin.
+var versionEnd = regexp.MustCompile(` - | \[|\n`)
 
 // field is what follows "name" and a colon in file, or its first line if there
 // is no name.

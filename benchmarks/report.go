@@ -24,6 +24,7 @@ type results struct {
 	Bulk     int64    `json:"bulk_bytes"`
 	Tokens   int      `json:"tokens"`
 	Idle     int      `json:"idle_connections"`
+	Rate     float64  `json:"rate,omitempty"` // calls per second, of the 99th percentile
 	Rows     []row    `json:"rows"`
 	Series   []series `json:"series"`
 }
@@ -86,7 +87,11 @@ func (r *results) write(dir string, out io.Writer) error {
 
 func (r *results) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%d rounds, %s each; medians, in brackets the quartiles. A ratio is formed within a round.\n\n", r.Machine, r.Rounds, r.Duration)
+	fmt.Fprintf(&b, "%s\n\n%d rounds, %s each; medians, in brackets the quartiles. A ratio is formed within a round.", r.Machine, r.Rounds, r.Duration)
+	if r.Rate > 0 {
+		fmt.Fprintf(&b, " Half of the saturation rate is %.0f calls/s.", r.Rate)
+	}
+	b.WriteString("\n\n")
 	b.WriteString("| what | goal | measured | | ours | peer |\n|---|---|---|---|---|---|\n")
 	for _, w := range r.Rows {
 		v := r.verdict(w)

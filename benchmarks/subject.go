@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -178,6 +179,33 @@ func (s *subject) load(connections int, duration time.Duration) load {
 func (s *subject) memory(field string) (float64, error) {
 	kib, err := measure.Status(s.cmd.Process.Pid, field)
 	return float64(kib) * 1024, err
+}
+
+// cpu returns the CPU time that the program has used so far, in all its processes:
+// those in its group that run the same file.
+func (s *subject) cpu() (total time.Duration, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return 0, err
+	}
+	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		if target, _ := os.Readlink(file); target != program {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if group, _ := syscall.Getpgid(pid); group == s.cmd.Process.Pid {
+			used, err := measure.CPU(pid)
+			if err != nil {
+				return 0, err
+			}
+			total += used
+		}
+	}
+	return total, nil
 }
 
 // freeAddress returns an address of 127.0.0.1 that nobody listens on.

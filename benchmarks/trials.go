@@ -58,6 +58,19 @@ func (b *bench) saturated(connections int) measurement {
 	}
 }
 
+// cpuOfCall measures the CPU time of a call that a program uses itself, its
+// workers' included, in µs. It hardly depends on what else the machine does.
+func (b *bench) cpuOfCall(ctx context.Context, s *subject) (float64, error) {
+	l := s.load(32, b.duration)
+	if err := b.warmUp(ctx, l); err != nil {
+		return 0, err
+	}
+	before, err1 := s.cpu()
+	o, err2 := l.run(ctx)
+	after, err3 := s.cpu()
+	return microseconds(after-before) / float64(max(1, len(o.latencies))), errors.Join(err1, err2, err3)
+}
+
 // wrk measures calls per second by another load generator, to check ours.
 func (b *bench) wrk(ctx context.Context, s *subject) (float64, error) {
 	if b.programs["wrk"] == "" {
@@ -182,9 +195,9 @@ func (b *bench) exchanges(ctx context.Context, s *subject) (float64, error) {
 	if _, err := warm.run(ctx); err != nil {
 		return 0, err
 	}
-	before, err1 := measure.CPU(s.cmd.Process.Pid)
+	before, err1 := s.cpu()
 	_, err2 := l.run(ctx)
-	after, err3 := measure.CPU(s.cmd.Process.Pid)
+	after, err3 := s.cpu()
 	return microseconds(after-before) / float64(l.calls), errors.Join(err1, err2, err3)
 }
 
@@ -312,7 +325,8 @@ func starts(start starter) trial {
 					s.stop()
 					return 0, fmt.Errorf("not healthy after %s: %w", patience, err)
 				}
-				time.Sleep(100 * time.Microsecond)
+				pause := syscall.NsecToTimespec(100_000) // time.Sleep takes a millisecond
+				syscall.Nanosleep(&pause, nil)
 			}
 			s.stop()
 		}
