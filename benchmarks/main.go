@@ -64,7 +64,11 @@ func main() {
 	} else {
 		err = isolated(s)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "interrupted: nothing was written")
+		os.Exit(1)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
 		os.Exit(1)
 	}
@@ -95,7 +99,8 @@ func isolated(s settings) error {
 	}
 	context.AfterFunc(ctx, func() { inside.Process.Signal(syscall.SIGTERM) })
 	if err := inside.Wait(); err != nil {
-		return errors.New("ended early")
+		os.RemoveAll(dir)
+		os.Exit(1) // it has said why
 	}
 	return nil
 }
