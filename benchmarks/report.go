@@ -152,7 +152,8 @@ func size(bytes int64) string {
 // svg is the table as a picture: how many times the goal each row reaches. It
 // takes the colours of the page around it.
 func (r *results) svg() string {
-	const left, unit, height, most = 250, 160, 22, 2.5
+	const left, unit, height, most = 180, 160, 22, 2.5
+	const figures = left + most*unit + 8 // a column beside the bars
 	var bars strings.Builder
 	y := 30
 	for _, w := range r.Rows {
@@ -162,7 +163,7 @@ func (r *results) svg() string {
 		}
 		fmt.Fprintf(&bars, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+15, w.Name)
 		if v.missing != "" {
-			fmt.Fprintf(&bars, `<text x="%d" y="%d" class="quiet">not measured</text>`, left+8, y+15)
+			fmt.Fprintf(&bars, `<text x="%d" y="%d" class="quiet">not measured</text>`, int(figures), y+15)
 		} else {
 			times, class, sign := v.median/w.Goal, "missed", "≥"
 			if w.AtMost {
@@ -173,7 +174,7 @@ func (r *results) svg() string {
 			}
 			width := min(times, most) * unit
 			fmt.Fprintf(&bars, `<rect x="%d" y="%d" width="%.0f" height="%d" rx="2" class="%s"/>`, left, y+3, max(width, 2), height-6, class)
-			fmt.Fprintf(&bars, `<text x="%.0f" y="%d">%s <tspan class="quiet">(%s %s)</tspan></text>`, left+width+6, y+15, number(v.median), sign, number(w.Goal))
+			fmt.Fprintf(&bars, `<text x="%d" y="%d">%s <tspan class="quiet">(%s %s)</tspan></text>`, int(figures), y+15, number(v.median), sign, number(w.Goal))
 		}
 		bars.WriteByte('\n')
 		y += height
@@ -185,5 +186,5 @@ text { fill: #24292f } .quiet { fill: #6e7781 } .met { fill: #2da44e } .missed {
 </style>
 %s<line x1="%d" x2="%d" y1="24" y2="%d" stroke-dasharray="3 3"/><text x="%d" y="16" text-anchor="middle" class="quiet">the goal</text>
 </svg>
-`, left+int(most*unit)+110, y+8, bars.String(), left+unit, left+unit, y+4, left+unit)
+`, int(figures)+110, y+8, bars.String(), left+unit, left+unit, y+4, left+unit)
 }

@@ -72,6 +72,12 @@ type Gateway struct {
 	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
 	// nil = the functions run here, as processes.
 	FunctionsProvider *url.URL
+	// LogsProvider is where logs are asked for in the place of FunctionsProvider
+	// (logs_provider_url); nil = there.
+	LogsProvider *url.URL
+	// Prometheus is the "host:port" of the Prometheus that counts invocations
+	// (faas_prometheus_host, faas_prometheus_port, 9090); "" = we count our own.
+	Prometheus string
 	// FunctionNamespace is meant when a name has none (function_namespace,
 	// openfaas-fn).
 	FunctionNamespace string
@@ -80,6 +86,10 @@ type Gateway struct {
 	// FunctionsDir has folders in which functions are started whose image names
 	// one of them (functions_dir); "" = none has.
 	FunctionsDir string
+
+	// AsyncIgnored and Ignored name the variables of OpenFaaS' gateway that are
+	// set and have no effect here: those of async calls, and others.
+	AsyncIgnored, Ignored []string
 
 	LogJSON bool // log_encoding: json, or console (the default)
 	Debug   bool // debug: log every request
@@ -109,6 +119,11 @@ func ParseGateway(environ []string) (Gateway, error) {
 		UpstreamTimeout:   e.duration(60*time.Second, "upstream_timeout"),
 		DataDir:           e.str(".gatehound", "data_dir"),
 		FunctionsProvider: e.httpURL("functions_provider_url"),
+		LogsProvider:      e.httpURL("logs_provider_url"),
+		Prometheus:        e.prometheus(),
+		AsyncIgnored:      e.ignored("async", "faas_nats_address", "faas_nats_port", "faas_nats_channel"),
+		Ignored: e.ignored("auditing", "auditing_http_verbs",
+			"primary_issuer", "oauth_client_id", "oauth_scopes", "public_url"),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
 		FunctionsDir:      e.str("", "functions_dir"),
@@ -175,6 +190,11 @@ func ParseGateway(environ []string) (Gateway, error) {
 	if u := c.FunctionsProvider; u != nil && (u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
 		e.bad("functions_provider_url", u.String(), "an http:// URL without a query or fragment")
 	}
+	if u := c.LogsProvider; u != nil && embedded {
+		e.bad("logs_provider_url", u.String(), "nothing without functions_provider_url: logs of functions that run here are kept here")
+	} else if u != nil && (u.RawQuery != "" || u.Fragment != "") {
+		e.bad("logs_provider_url", u.String(), "a URL without a query or fragment")
+	}
 	if !embedded && c.StackFile != "" {
 		e.bad("stack_file", c.StackFile, "nothing while functions_provider_url is set: deploy to that provider instead")
 	}
@@ -192,6 +212,33 @@ func ParseGateway(environ []string) (Gateway, error) {
 		e.bad("log_encoding", v, "json or console")
 	}
 	return c, e.err()
+}
+
+// prometheus returns the "host:port" to ask; "" = none. The name becomes part of
+// a URL.
+func (e *env) prometheus() string {
+	host := strings.Trim(e.str("", "faas_prometheus_host"), "[]")
+	port := e.integer(9090, 1, 65535, "faas_prometheus_port")
+	if host == "" {
+		return ""
+	}
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	if u, err := url.Parse("http://" + address); err != nil || u.Host != address || u.Hostname() != host {
+		e.bad("faas_prometheus_host", redactURL(host), "a host name or an IP address, and the port in faas_prometheus_port")
+	}
+	return address
+}
+
+// ignored returns those of names that ask for something. One that is false asks
+// for nothing.
+func (e *env) ignored(names ...string) (set []string) {
+	for _, name := range names {
+		_, v, given := e.lookup(name)
+		if on, err := strconv.ParseBool(v); given && (err != nil || on) {
+			set = append(set, name)
+		}
+	}
+	return set
 }
 
 func loopback(host string) bool {

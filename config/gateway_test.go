@@ -59,6 +59,27 @@ func TestParseGatewayValues(t *testing.T) {
 
 	require.True(t, c.BasicAuth)
 
+	c, err = ParseGateway([]string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=https://loki:9191/x",
+		"faas_prometheus_host=prometheus.openfaas"})
+	require.NoError(t, err)
+	require.Equal(t, "https://loki:9191/x", c.LogsProvider.String())
+	require.Equal(t, "prometheus.openfaas:9090", c.Prometheus)
+	for _, host := range []string{"fd00::1", "[fd00::1]"} {
+		c, err = ParseGateway([]string{"faas_prometheus_host=" + host, "faas_prometheus_port=80"})
+		require.NoError(t, err)
+		require.Equal(t, "[fd00::1]:80", c.Prometheus)
+	}
+
+	c, err = ParseGateway([]string{"async=false", "auditing=0", "faas_nats_address=nats", "faas_nats_port=4222", "faas_nats_channel=",
+		"oauth_client_id=gw", "auditing_http_verbs=PUT"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"faas_nats_address", "faas_nats_port"}, c.AsyncIgnored)
+	require.Equal(t, []string{"auditing_http_verbs", "oauth_client_id"}, c.Ignored)
+	c, err = ParseGateway([]string{"async=true", "auditing=yes"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"async"}, c.AsyncIgnored)
+	require.Equal(t, []string{"auditing"}, c.Ignored)
+
 	c, err = ParseGateway([]string{"basic_auth=false"})
 	require.NoError(t, err)
 	require.False(t, c.BasicAuth)
@@ -95,6 +116,13 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
+		{"logs without a provider", []string{"logs_provider_url=http://l"}, `logs_provider_url="http://l": want nothing without functions_provider_url`},
+		{"logs with query", []string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=http://l?x"}, `logs_provider_url="http://l?x"`},
+		{"Prometheus by URL", []string{"faas_prometheus_host=http://p"}, `faas_prometheus_host="http://p": want a host name`},
+		{"Prometheus with a port", []string{"faas_prometheus_host=p:9090"}, `faas_prometheus_host="p:9090": want a host name`},
+		{"Prometheus with a path", []string{"faas_prometheus_host=p/x"}, `faas_prometheus_host="p/x"`},
+		{"Prometheus with a password", []string{"faas_prometheus_host=u:secret@p"}, `faas_prometheus_host="[hidden]@p"`},
+		{"Prometheus' port", []string{"faas_prometheus_port=0"}, `faas_prometheus_port="0"`},
 		{"insecure", []string{"insecure_tls=yes"}, `insecure_tls="yes": want true or false`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
 		{"store", []string{"iam_store=etcd"}, `iam_store="etcd": want folder or kubernetes`},

@@ -72,6 +72,26 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	done(ctx.Response.StatusCode())
 }
 
+// invokeAsync refuses a call that is to be queued, and the deletion of one that
+// was: there is no queue yet, and a 404 would be taken for a missing function.
+func (g *Gateway) invokeAsync(ctx *fasthttp.RequestCtx, after string) {
+	label, _, _ := strings.Cut(after, "/")
+	switch method := string(ctx.Method()); {
+	case method == http.MethodPost:
+		f, ok := g.functionName([]byte(label))
+		if !ok {
+			plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /async-function/<name> or /async-function/<name>.<namespace>", clip(label)))
+			return
+		}
+		plain(ctx, http.StatusNotImplemented, fmt.Sprintf("async calls are not implemented in this release: call /function/%s", f))
+	case method == http.MethodDelete && label != "":
+		plain(ctx, http.StatusNotImplemented, "async calls are not implemented in this release: there is none to delete")
+	default:
+		ctx.Response.Header.Set("Allow", "POST, DELETE")
+		plain(ctx, http.StatusMethodNotAllowed, clip(method)+" is not allowed here, try POST or DELETE")
+	}
+}
+
 // climbs reports whether path may have a ".." segment, encoded or not. What
 // stands behind a provider's prefix must stay there: whoever resolves the path
 // on the way (a service mesh, a reverse proxy) would else turn a call to a

@@ -76,6 +76,9 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   ca_bundle_path                             PEM file of CAs for issuers, besides the system's
   insecure_tls            false              do not check the certificates of issuers
   functions_provider_url                     a faas-provider; unset: functions are processes here
+  logs_provider_url                          asked for logs in the place of functions_provider_url
+  faas_prometheus_host                       Prometheus that counts invocations; unset: we do
+  faas_prometheus_port    9090               its port
   function_namespace      openfaas-fn        namespace of names that have none
   stack_file                                 stack.yml whose functions are run, and followed
   functions_dir                              folders that functions are started in, by image

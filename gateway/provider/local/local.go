@@ -12,6 +12,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
@@ -103,6 +105,7 @@ func Open(c Config) (*Provider, error) {
 // Run runs every function until ctx ends, then stops them all and returns when
 // the last process is gone.
 func (p *Provider) Run(ctx context.Context) {
+	p.limiter.open()
 	p.startMu.Lock()
 	p.life.ctx = ctx
 	p.startMu.Unlock()
@@ -197,6 +200,16 @@ func invalid(format string, args ...any) error {
 
 func conflict(format string, args ...any) error {
 	return &provider.Error{Status: http.StatusConflict, Message: fmt.Sprintf(format, args...)}
+}
+
+// failed is what err, of this machine's files, is to callers: they are authorized,
+// and the path and the reason are what they need. A full disk is a 507 (RFC 4918 §11.5).
+func failed(err error, format string, args ...any) error {
+	status := http.StatusInternalServerError
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		status = http.StatusInsufficientStorage
+	}
+	return &provider.Error{Status: status, Message: fmt.Sprintf(format, args...) + ": " + err.Error()}
 }
 
 // Info implements provider.Provider.

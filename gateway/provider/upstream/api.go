@@ -170,7 +170,7 @@ func (p *Provider) Logs(ctx context.Context, r logs.Request, emit func(logs.Mess
 	if r.Tail > 0 {
 		query.Set("tail", strconv.Itoa(r.Tail))
 	}
-	res, err := p.send(ctx, http.MethodGet, "/system/logs", query, nil)
+	res, err := p.send(ctx, http.MethodGet, p.logs+"/system/logs", query, nil)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -23,6 +24,9 @@ type Config struct {
 	// URL is its base URL, http only: TLS to a provider comes with a proxy
 	// beside it.
 	URL *url.URL
+	// Logs is the base URL of what answers /system/logs in its place, http or
+	// https; nil = the provider itself. It gets the same credentials.
+	Logs *url.URL
 	// User and Password are its basic auth credentials; "" = none.
 	User, Password string
 }
@@ -30,6 +34,7 @@ type Config struct {
 // Provider implements provider.Provider.
 type Provider struct {
 	base     string
+	logs     string // base, but for logs
 	path     string
 	user     string
 	password string
@@ -55,6 +60,7 @@ func New(c Config) (*Provider, error) {
 	}
 	return &Provider{
 		base:     strings.TrimSuffix(c.URL.String(), "/"),
+		logs:     strings.TrimSuffix(cmp.Or(c.Logs, c.URL).String(), "/"),
 		path:     strings.TrimSuffix(c.URL.EscapedPath(), "/"),
 		user:     c.User,
 		password: c.Password,
