@@ -31,15 +31,15 @@ type results struct {
 
 // verdict of a row.
 type verdict struct {
-	ours, peer     *series
-	median         float64 // of the rounds' ratios, or of the figure itself
-	low, high      float64 // their quartiles
-	missing        string  // why there is none of that; "" = there is
-	met, hasAnGoal bool
+	ours, peer   *series
+	median       float64 // of the rounds' ratios, or of the figure itself
+	low, high    float64 // their quartiles
+	missing      string  // why there is none of that; "" = there is
+	met, hasGoal bool
 }
 
 func (r *results) verdict(w row) verdict {
-	v := verdict{hasAnGoal: w.Goal > 0}
+	v := verdict{hasGoal: w.Goal > 0}
 	for i := range r.Series {
 		switch s := &r.Series[i]; s.Name {
 		case w.Ours:
@@ -92,7 +92,7 @@ func (r *results) markdown() string {
 		fmt.Fprintf(&b, " Half of the saturation rate is %.0f calls/s.", r.Rate)
 	}
 	b.WriteString("\n\n")
-	b.WriteString("| what | goal | measured | | ours | peer |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| row | what | goal | measured | | ours | peer |\n|---|---|---|---|---|---|---|\n")
 	for _, w := range r.Rows {
 		v := r.verdict(w)
 		goal := "–"
@@ -103,14 +103,14 @@ func (r *results) markdown() string {
 			}
 		}
 		if v.missing != "" {
-			fmt.Fprintf(&b, "| %s | %s | **%s** | not measured | %s | %s |\n", w.What, goal, oneLine(v.missing), figure(v.ours), figure(v.peer))
+			fmt.Fprintf(&b, "| %s | %s | %s | **%s** | not measured | %s | %s |\n", w.Name, w.What, goal, oneLine(v.missing), figure(v.ours), figure(v.peer))
 			continue
 		}
 		word := ""
-		if v.hasAnGoal {
+		if v.hasGoal {
 			word = map[bool]string{true: "met", false: "**missed**"}[v.met]
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s [%s, %s] | %s | %s | %s |\n", w.What, goal, number(v.median), number(v.low), number(v.high), word, figure(v.ours), figure(v.peer))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s [%s, %s] | %s | %s | %s |\n", w.Name, w.What, goal, number(v.median), number(v.low), number(v.high), word, figure(v.ours), figure(v.peer))
 	}
 	return b.String()
 }
@@ -158,7 +158,7 @@ func (r *results) svg() string {
 	y := 30
 	for _, w := range r.Rows {
 		v := r.verdict(w)
-		if !v.hasAnGoal {
+		if !v.hasGoal {
 			continue
 		}
 		fmt.Fprintf(&bars, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+15, w.Name)
