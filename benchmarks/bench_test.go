@@ -139,6 +139,40 @@ func TestCoordinatedOmission(t *testing.T) {
 	require.Less(t, o.quantile(0.9), stall/4, "a closed loop does not see it: that is why it is no measure of a tail")
 }
 
+// TestBadAnswers: a load is no measurement if anything but good answers comes,
+// or none.
+func TestBadAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"refusal":    "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nOK",
+		"other body": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nKO",
+		"hangs up":   "",
+		"once":       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK",
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { ln.Close() })
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					http.ReadRequest(bufio.NewReader(c))
+					io.WriteString(c, answer)
+				}()
+			}
+		}()
+		for _, rate := range []float64{0, 1000} {
+			l := load{network: "tcp", address: ln.Addr().String(), connections: 3, rate: rate, duration: 50 * time.Millisecond,
+				want: "OK", requests: [][]byte{[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")}}
+			_, err := l.run(t.Context())
+			require.Error(t, err, "%s at rate %v", name, rate)
+		}
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	r := results{Series: []series{

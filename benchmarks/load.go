@@ -55,6 +55,7 @@ type connection struct {
 	busy    bool
 	due     time.Time
 	waiting []time.Time
+	failure error // after which nothing is read
 }
 
 func (l load) dial(ctx context.Context) (connections []*connection, closeAll func(), err error) {
@@ -152,19 +153,17 @@ func (l load) closedLoop(connections []*connection) (time.Duration, error) {
 func (l load) atRate(connections []*connection) (time.Duration, error) {
 	// The pacer keeps a P while it sleeps; the readers need theirs.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 1))
-	errs := make([]error, len(connections))
 	var readers, answers sync.WaitGroup
 	request := l.requests[0]
-	for i, c := range connections {
+	for _, c := range connections {
 		readers.Go(func() {
 			for {
 				if err := c.receive(l.want); err != nil {
 					c.mu.Lock()
 					defer c.mu.Unlock()
+					c.failure = err
 					if c.busy {
-						errs[i] = err
 						answers.Add(-1 - len(c.waiting))
-						c.waiting = nil
 					}
 					return
 				}
@@ -189,14 +188,13 @@ func (l load) atRate(connections []*connection) (time.Duration, error) {
 		sleepUntil(due)
 		c := connections[n%len(connections)]
 		c.mu.Lock()
-		if errs[n%len(connections)] != nil {
-			c.mu.Unlock()
-			break
-		}
-		answers.Add(1)
-		if c.busy {
+		switch {
+		case c.failure != nil: // nobody reads from it any more
+		case c.busy:
+			answers.Add(1)
 			c.waiting = append(c.waiting, due)
-		} else {
+		default:
+			answers.Add(1)
 			c.busy, c.due = true, due
 			c.Write(request)
 		}
@@ -205,11 +203,15 @@ func (l load) atRate(connections []*connection) (time.Duration, error) {
 	runtime.UnlockOSThread()
 	answers.Wait()
 	elapsed := time.Since(start)
+	var err error
 	for _, c := range connections {
+		c.mu.Lock()
+		err = errors.Join(err, c.failure)
+		c.mu.Unlock()
 		c.Close()
 	}
 	readers.Wait()
-	return elapsed, errors.Join(errs...)
+	return elapsed, err
 }
 
 // sleepUntil is a sleep to some 10 µs, on a locked thread; the runtime's timers
