@@ -72,6 +72,24 @@ type Gateway struct {
 	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
 	// nil = the functions run here, as processes.
 	FunctionsProvider *url.URL
+	// ScaleFromZero has a call to a function at zero replicas start it
+	// (scale_from_zero; true while functions run here, else false).
+	ScaleFromZero bool
+	// ProbeFunctions has the first call wait until the function answers its
+	// readiness check (probe_functions, false; functions that run here are always
+	// waited for).
+	ProbeFunctions bool
+	// DirectFunctions has calls in front of a provider go to the functions by
+	// their DNS names (direct_functions, false).
+	DirectFunctions bool
+	// DirectFunctionsSuffix is what follows <name>.<namespace> in those names
+	// (direct_functions_suffix). OpenFaaS' charts put FunctionNamespace in front,
+	// which is left out here.
+	DirectFunctionsSuffix string
+	// MaxIdleConns and MaxIdleConnsPerHost bound the idle connections to the
+	// provider and to direct functions, together and each (max_idle_conns,
+	// max_idle_conns_per_host; 1024).
+	MaxIdleConns, MaxIdleConnsPerHost int
 	// LogsProvider is where logs are asked for in the place of FunctionsProvider
 	// (logs_provider_url); nil = there.
 	LogsProvider *url.URL
@@ -133,6 +151,12 @@ func ParseGateway(environ []string) (Gateway, error) {
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		BasicAuth:         e.boolean(true, "basic_auth"),
 		Debug:             e.boolean(false, "debug"),
+
+		ScaleFromZero:       e.boolean(e.values["functions_provider_url"] == "", "scale_from_zero"),
+		ProbeFunctions:      e.boolean(false, "probe_functions"),
+		DirectFunctions:     e.boolean(false, "direct_functions"),
+		MaxIdleConns:        e.integer(1024, 1, 1_000_000, "max_idle_conns"),
+		MaxIdleConnsPerHost: e.integer(1024, 1, 1_000_000, "max_idle_conns_per_host"),
 	}
 	if c.WriteTimeout == 0 {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
@@ -201,6 +225,10 @@ func ParseGateway(environ []string) (Gateway, error) {
 	if !ValidName(c.FunctionNamespace) {
 		e.bad("function_namespace", c.FunctionNamespace, "a DNS label: lower case letters, digits and -")
 	}
+	if embedded && c.DirectFunctions {
+		e.bad("direct_functions", e.values["direct_functions"], "false while functions run here (no functions_provider_url): calls go straight to them anyway")
+	}
+	c.DirectFunctionsSuffix = e.directSuffix(c.FunctionNamespace)
 	if host := e.str("", "KUBERNETES_SERVICE_HOST"); host != "" {
 		c.KubernetesAddress = net.JoinHostPort(host, e.str("443", "KUBERNETES_SERVICE_PORT"))
 	}
@@ -212,6 +240,22 @@ func ParseGateway(environ []string) (Gateway, error) {
 		e.bad("log_encoding", v, "json or console")
 	}
 	return c, e.err()
+}
+
+// directSuffix returns direct_functions_suffix without the namespace that it may
+// begin with: names of functions bring theirs.
+func (e *env) directSuffix(namespace string) string {
+	suffix := e.str("", "direct_functions_suffix")
+	// With a digit in front the last label might make an IP address of a name.
+	last := suffix[strings.LastIndexByte(suffix, '.')+1:]
+	if suffix != "" && (!ValidSecretName(suffix) || last[0] < 'a') {
+		e.bad("direct_functions_suffix", suffix, "a DNS name such as svc.cluster.local")
+		return ""
+	}
+	if suffix == namespace {
+		return ""
+	}
+	return strings.TrimPrefix(suffix, namespace+".")
 }
 
 // prometheus returns the "host:port" to ask; "" = none. The name becomes part of

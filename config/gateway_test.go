@@ -29,6 +29,10 @@ func TestParseGatewayDefaults(t *testing.T) {
 		BasicAuth:         true,
 		FunctionNamespace: "openfaas-fn",
 		IAMNamespace:      "openfaas",
+
+		ScaleFromZero:       true,
+		MaxIdleConns:        1024,
+		MaxIdleConnsPerHost: 1024,
 	}, c)
 }
 
@@ -58,6 +62,30 @@ func TestParseGatewayValues(t *testing.T) {
 	require.False(t, c.IAMKubernetes)
 
 	require.True(t, c.BasicAuth)
+	require.False(t, c.ScaleFromZero, "as upstream, in front of a provider")
+
+	c, err = ParseGateway([]string{
+		"functions_provider_url=http://provider:8081", "system_issuer=https://gw.example.com", "scale_from_zero=true", "probe_functions=true",
+		"direct_functions=true", "direct_functions_suffix=svc.cluster.local", "max_idle_conns=7", "max_idle_conns_per_host=3",
+	})
+	require.NoError(t, err)
+	require.True(t, c.ScaleFromZero)
+	require.True(t, c.ProbeFunctions)
+	require.True(t, c.DirectFunctions)
+	require.Equal(t, 7, c.MaxIdleConns)
+	require.Equal(t, 3, c.MaxIdleConnsPerHost)
+	for suffix, want := range map[string]string{
+		"":                         "",
+		"svc.cluster.local":        "svc.cluster.local",
+		"fn.svc.cluster.local":     "svc.cluster.local",
+		"fn":                       "",
+		"fnx.svc":                  "fnx.svc",
+		"svc.fn.svc.cluster.local": "svc.fn.svc.cluster.local",
+	} {
+		c, err := ParseGateway([]string{"function_namespace=fn", "direct_functions_suffix=" + suffix})
+		require.NoError(t, err)
+		require.Equal(t, want, c.DirectFunctionsSuffix, suffix)
+	}
 
 	c, err = ParseGateway([]string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=https://loki:9191/x",
 		"faas_prometheus_host=prometheus.openfaas"})
@@ -128,6 +156,13 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"store", []string{"iam_store=etcd"}, `iam_store="etcd": want folder or kubernetes`},
 		{"a folder beside the cluster", []string{"iam_store=kubernetes", "iam_dir=/iam"}, `iam_dir="/iam": want nothing while iam_store=kubernetes`},
 		{"namespace of the objects", []string{"iam_namespace=a/b"}, `iam_namespace="a/b"`},
+		{"scale_from_zero", []string{"scale_from_zero=zero"}, `scale_from_zero="zero": want true or false`},
+		{"direct without a provider", []string{"direct_functions=true"}, `direct_functions="true": want false while functions run here`},
+		{"suffix with a port", []string{"direct_functions_suffix=svc:80"}, `direct_functions_suffix="svc:80": want a DNS name`},
+		{"suffix with a dot", []string{"direct_functions_suffix=.svc"}, `direct_functions_suffix=".svc"`},
+		{"suffix that ends an IP address", []string{"direct_functions_suffix=0.1"}, `direct_functions_suffix="0.1"`},
+		{"suffix with a credential", []string{"direct_functions_suffix=a@b"}, `direct_functions_suffix="a@b"`},
+		{"no idle connections", []string{"max_idle_conns_per_host=0"}, `max_idle_conns_per_host="0": want a whole number from 1`},
 		{"no time to write", []string{"write_timeout=0"}, `write_timeout="0"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {

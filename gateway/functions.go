@@ -124,7 +124,7 @@ func (g *Gateway) countInvocations(namespace string, functions []types.FunctionS
 		if counted != nil {
 			s.InvocationCount = counted[f.String()]
 		} else if s.InvocationCount == 0 {
-			s.InvocationCount = g.metrics.invocations(f)
+			s.InvocationCount = g.metrics.functions.invocations(f)
 		}
 	}
 }
@@ -180,7 +180,13 @@ func (g *Gateway) deleteFunction(r *request) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return onFunction(f, func(ctx context.Context) error { return accepted(r, g.config.Provider.Delete(ctx, f)) }), nil
+	return onFunction(f, func(ctx context.Context) error {
+		err := g.config.Provider.Delete(ctx, f)
+		if err == nil {
+			g.metrics.functions.forget(f)
+		}
+		return accepted(r, err)
+	}), nil
 }
 
 // scale takes the name from the path and the namespace from the body.

@@ -8,7 +8,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -189,11 +188,3 @@ type serverLog struct{ log zerolog.Logger }
 
 // Printf implements fasthttp.Logger.
 func (l serverLog) Printf(format string, args ...any) { l.log.Debug().Msgf(format, args...) }
-
-// statusOf maps a provider's error on the way to a function.
-func statusOf(err error) int {
-	if errors.Is(err, provider.ErrNotFound) {
-		return http.StatusNotFound
-	}
-	return http.StatusBadGateway
-}

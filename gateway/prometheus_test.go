@@ -82,8 +82,8 @@ func TestInvocationsFromPrometheus(t *testing.T) {
 	p.body.Store(vector("env.dev", "12", "gone.dev", "7", "cows.prod", "3", "", "9"))
 	a := newAPI(t, func(c *Config) { c.Prometheus = p.address })
 	a.gateway.counts.client.Timeout = 20 * time.Second // this machine may be slow
-	cows := func() float64 { return a.gateway.metrics.invocations(mustFunction(t, a.gateway, "cows.dev")) }
-	a.gateway.metrics.invoked(mustFunction(t, a.gateway, "cows.dev"))(200)
+	cows := func() float64 { return a.gateway.metrics.functions.invocations(mustFunction(t, a.gateway, "cows.dev")) }
+	a.gateway.metrics.functions.invoked(mustFunction(t, a.gateway, "cows.dev"))(200)
 	list := func() map[string]float64 {
 		status, answer := a.send(t, "GET", "/system/functions?namespace=dev", asAdmin, "")
 		require.Equal(t, 200, status, answer)

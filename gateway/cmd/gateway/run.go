@@ -223,7 +223,12 @@ type functions struct {
 
 func openProvider(settings config.Gateway, self string, admin gateway.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
 	if settings.FunctionsProvider != nil {
-		remote, err := upstream.New(upstream.Config{URL: settings.FunctionsProvider, Logs: settings.LogsProvider, User: admin.User(), Password: admin.Password()})
+		remote, err := upstream.New(upstream.Config{
+			URL: settings.FunctionsProvider, Logs: settings.LogsProvider, User: admin.User(), Password: admin.Password(),
+			ScaleFromZero: settings.ScaleFromZero, Probe: settings.ProbeFunctions, StartTimeout: settings.UpstreamTimeout,
+			Direct: settings.DirectFunctions, DirectSuffix: settings.DirectFunctionsSuffix,
+			MaxIdle: settings.MaxIdleConns, MaxIdlePerHost: settings.MaxIdleConnsPerHost,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -260,6 +265,7 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		Path:             path,
 		Authority:        self,
 		DefaultNamespace: settings.FunctionNamespace,
+		StayAtZero:       !settings.ScaleFromZero,
 		Log:              log,
 		Output:           functionOutput(settings, log),
 	})

@@ -57,6 +57,9 @@ type Config struct {
 	// ReadyTimeout bounds how long a call waits for a function that starts, and
 	// how long an update waits for the new version; 0 = 10s.
 	ReadyTimeout time.Duration
+	// StayAtZero has calls to a function at zero replicas refused, which would
+	// else start it.
+	StayAtZero bool
 	// Log takes the provider's own messages.
 	Log zerolog.Logger
 	// Output takes each line that a function or its watchdog prints. It is
@@ -171,6 +174,9 @@ func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provid
 		wanted, _, changed := f.counts() // before pick, so that no change is missed
 		if r := f.pick(); r != nil {
 			return provider.Endpoint{Upstream: r.upstream}, nil
+		}
+		if wanted == 0 && p.config.StayAtZero {
+			return provider.Endpoint{}, unavailable("function %s is scaled to zero replicas, and calls do not start it (scale_from_zero=false): scale it up first", name)
 		}
 		if wanted == 0 {
 			if err := p.wake(ctx, name); err != nil {

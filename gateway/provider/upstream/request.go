@@ -61,8 +61,8 @@ func (p *Provider) send(ctx context.Context, method, address string, query url.V
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if p.user != "" {
-		req.SetBasicAuth(p.user, p.password)
+	if p.config.User != "" {
+		req.SetBasicAuth(p.config.User, p.config.Password)
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
