@@ -59,7 +59,8 @@ func (b *bench) saturated(connections int) measurement {
 }
 
 // cpuOfCall measures the CPU time of a call that a program uses itself, its
-// workers' included, in µs. It hardly depends on what else the machine does.
+// workers' included, in µs. What else the machine does changes its ratios less
+// than those of calls per second.
 func (b *bench) cpuOfCall(ctx context.Context, s *subject) (float64, error) {
 	l := s.load(32, b.duration)
 	if err := b.warmUp(ctx, l); err != nil {
