@@ -12,7 +12,6 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/google/uuid v1.6.0
 	github.com/lestrrat-go/jwx/v2 v2.1.7
-	github.com/maypok86/otter/v2 v2.4.0
 	github.com/openfaas/faas-provider v0.25.12
 	github.com/prometheus/client_golang v1.23.2
 	github.com/rs/zerolog v1.35.1
