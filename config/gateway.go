@@ -71,6 +71,30 @@ type Gateway struct {
 	// FunctionsProvider is a faas-provider's base URL (functions_provider_url);
 	// nil = the functions run here, as processes.
 	FunctionsProvider *url.URL
+	// ScaleFromZero has a call to a function at zero replicas start it
+	// (scale_from_zero; true while functions run here, else false).
+	ScaleFromZero bool
+	// ProbeFunctions has the first call wait until the function answers its
+	// readiness check (probe_functions, false; functions that run here are always
+	// waited for).
+	ProbeFunctions bool
+	// DirectFunctions has calls in front of a provider go to the functions by
+	// their DNS names (direct_functions, false).
+	DirectFunctions bool
+	// DirectFunctionsSuffix is what follows <name>.<namespace> in those names
+	// (direct_functions_suffix). OpenFaaS' charts put FunctionNamespace in front,
+	// which is left out here.
+	DirectFunctionsSuffix string
+	// MaxIdleConns and MaxIdleConnsPerHost bound the idle connections to the
+	// provider and to direct functions, together and each (max_idle_conns,
+	// max_idle_conns_per_host; 1024).
+	MaxIdleConns, MaxIdleConnsPerHost int
+	// LogsProvider is where logs are asked for in the place of FunctionsProvider
+	// (logs_provider_url); nil = there.
+	LogsProvider *url.URL
+	// Prometheus is the "host:port" of the Prometheus that counts invocations
+	// (faas_prometheus_host, faas_prometheus_port, 9090); "" = we count our own.
+	Prometheus string
 	// FunctionNamespace is meant when a name has none (function_namespace,
 	// openfaas-fn).
 	FunctionNamespace string
@@ -79,6 +103,10 @@ type Gateway struct {
 	// FunctionsDir has folders in which functions are started whose image names
 	// one of them (functions_dir); "" = none has.
 	FunctionsDir string
+
+	// AsyncIgnored and Ignored name the variables of OpenFaaS' gateway that are
+	// set and have no effect here: those of async calls, and others.
+	AsyncIgnored, Ignored []string
 
 	LogJSON bool // log_encoding: json, or console (the default)
 	Debug   bool // debug: log every request
@@ -117,6 +145,11 @@ func ParseGateway(environ []string) (Gateway, error) {
 		UpstreamTimeout:   e.duration(60*time.Second, "upstream_timeout"),
 		DataDir:           e.str(".gatehound", "data_dir"),
 		FunctionsProvider: e.httpURL("functions_provider_url"),
+		LogsProvider:      e.httpURL("logs_provider_url"),
+		Prometheus:        e.prometheus(),
+		AsyncIgnored:      e.ignored("async", "faas_nats_address", "faas_nats_port", "faas_nats_channel"),
+		Ignored: e.ignored("auditing", "auditing_http_verbs",
+			"primary_issuer", "oauth_client_id", "oauth_scopes", "public_url"),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
 		FunctionsDir:      e.str("", "functions_dir"),
@@ -126,6 +159,12 @@ func ParseGateway(environ []string) (Gateway, error) {
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		BasicAuth:         e.boolean(true, "basic_auth"),
 		Debug:             e.boolean(false, "debug"),
+
+		ScaleFromZero:       e.boolean(e.values["functions_provider_url"] == "", "scale_from_zero"),
+		ProbeFunctions:      e.boolean(false, "probe_functions"),
+		DirectFunctions:     e.boolean(false, "direct_functions"),
+		MaxIdleConns:        e.integer(1024, 1, 1_000_000, "max_idle_conns"),
+		MaxIdleConnsPerHost: e.integer(1024, 1, 1_000_000, "max_idle_conns_per_host"),
 	}
 	if c.WriteTimeout == 0 {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
@@ -183,12 +222,21 @@ func ParseGateway(environ []string) (Gateway, error) {
 	if u := c.FunctionsProvider; u != nil && (u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
 		e.bad("functions_provider_url", u.String(), "an http:// URL without a query or fragment")
 	}
+	if u := c.LogsProvider; u != nil && embedded {
+		e.bad("logs_provider_url", u.String(), "nothing without functions_provider_url: logs of functions that run here are kept here")
+	} else if u != nil && (u.RawQuery != "" || u.Fragment != "") {
+		e.bad("logs_provider_url", u.String(), "a URL without a query or fragment")
+	}
 	if !embedded && c.StackFile != "" {
 		e.bad("stack_file", c.StackFile, "nothing while functions_provider_url is set: deploy to that provider instead")
 	}
 	if !ValidName(c.FunctionNamespace) {
 		e.bad("function_namespace", c.FunctionNamespace, "a DNS label: lower case letters, digits and -")
 	}
+	if embedded && c.DirectFunctions {
+		e.bad("direct_functions", e.values["direct_functions"], "false while functions run here (no functions_provider_url): calls go straight to them anyway")
+	}
+	c.DirectFunctionsSuffix = e.directSuffix(c.FunctionNamespace)
 	if host := e.str("", "KUBERNETES_SERVICE_HOST"); host != "" {
 		c.KubernetesAddress = net.JoinHostPort(host, e.str("443", "KUBERNETES_SERVICE_PORT"))
 	}
@@ -200,6 +248,49 @@ func ParseGateway(environ []string) (Gateway, error) {
 		e.bad("log_encoding", v, "json or console")
 	}
 	return c, e.err()
+}
+
+// directSuffix returns direct_functions_suffix without the namespace that it may
+// begin with: names of functions bring theirs.
+func (e *env) directSuffix(namespace string) string {
+	suffix := e.str("", "direct_functions_suffix")
+	// With a digit in front the last label might make an IP address of a name.
+	last := suffix[strings.LastIndexByte(suffix, '.')+1:]
+	if suffix != "" && (!ValidSecretName(suffix) || last[0] < 'a') {
+		e.bad("direct_functions_suffix", suffix, "a DNS name such as svc.cluster.local")
+		return ""
+	}
+	if suffix == namespace {
+		return ""
+	}
+	return strings.TrimPrefix(suffix, namespace+".")
+}
+
+// prometheus returns the "host:port" to ask; "" = none. The name becomes part of
+// a URL.
+func (e *env) prometheus() string {
+	host := strings.Trim(e.str("", "faas_prometheus_host"), "[]")
+	port := e.integer(9090, 1, 65535, "faas_prometheus_port")
+	if host == "" {
+		return ""
+	}
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	if u, err := url.Parse("http://" + address); err != nil || u.Host != address || u.Hostname() != host {
+		e.bad("faas_prometheus_host", redactURL(host), "a host name or an IP address, and the port in faas_prometheus_port")
+	}
+	return address
+}
+
+// ignored returns those of names that ask for something. One that is false asks
+// for nothing.
+func (e *env) ignored(names ...string) (set []string) {
+	for _, name := range names {
+		_, v, given := e.lookup(name)
+		if on, err := strconv.ParseBool(v); given && (err != nil || on) {
+			set = append(set, name)
+		}
+	}
+	return set
 }
 
 func loopback(host string) bool {

@@ -29,6 +29,10 @@ func TestParseGatewayDefaults(t *testing.T) {
 		BasicAuth:         true,
 		FunctionNamespace: "openfaas-fn",
 		IAMNamespace:      "openfaas",
+
+		ScaleFromZero:       true,
+		MaxIdleConns:        1024,
+		MaxIdleConnsPerHost: 1024,
 	}, c)
 }
 
@@ -58,6 +62,51 @@ func TestParseGatewayValues(t *testing.T) {
 	require.False(t, c.IAMKubernetes)
 
 	require.True(t, c.BasicAuth)
+	require.False(t, c.ScaleFromZero, "as upstream, in front of a provider")
+
+	c, err = ParseGateway([]string{
+		"functions_provider_url=http://provider:8081", "system_issuer=https://gw.example.com", "scale_from_zero=true", "probe_functions=true",
+		"direct_functions=true", "direct_functions_suffix=svc.cluster.local", "max_idle_conns=7", "max_idle_conns_per_host=3",
+	})
+	require.NoError(t, err)
+	require.True(t, c.ScaleFromZero)
+	require.True(t, c.ProbeFunctions)
+	require.True(t, c.DirectFunctions)
+	require.Equal(t, 7, c.MaxIdleConns)
+	require.Equal(t, 3, c.MaxIdleConnsPerHost)
+	for suffix, want := range map[string]string{
+		"":                         "",
+		"svc.cluster.local":        "svc.cluster.local",
+		"fn.svc.cluster.local":     "svc.cluster.local",
+		"fn":                       "",
+		"fnx.svc":                  "fnx.svc",
+		"svc.fn.svc.cluster.local": "svc.fn.svc.cluster.local",
+	} {
+		c, err := ParseGateway([]string{"function_namespace=fn", "direct_functions_suffix=" + suffix})
+		require.NoError(t, err)
+		require.Equal(t, want, c.DirectFunctionsSuffix, suffix)
+	}
+
+	c, err = ParseGateway([]string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=https://loki:9191/x",
+		"faas_prometheus_host=prometheus.openfaas"})
+	require.NoError(t, err)
+	require.Equal(t, "https://loki:9191/x", c.LogsProvider.String())
+	require.Equal(t, "prometheus.openfaas:9090", c.Prometheus)
+	for _, host := range []string{"fd00::1", "[fd00::1]"} {
+		c, err = ParseGateway([]string{"faas_prometheus_host=" + host, "faas_prometheus_port=80"})
+		require.NoError(t, err)
+		require.Equal(t, "[fd00::1]:80", c.Prometheus)
+	}
+
+	c, err = ParseGateway([]string{"async=false", "auditing=0", "faas_nats_address=nats", "faas_nats_port=4222", "faas_nats_channel=",
+		"oauth_client_id=gw", "auditing_http_verbs=PUT"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"faas_nats_address", "faas_nats_port"}, c.AsyncIgnored)
+	require.Equal(t, []string{"auditing_http_verbs", "oauth_client_id"}, c.Ignored)
+	c, err = ParseGateway([]string{"async=true", "auditing=yes"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"async"}, c.AsyncIgnored)
+	require.Equal(t, []string{"auditing"}, c.Ignored)
 
 	c, err = ParseGateway([]string{"basic_auth=false"})
 	require.NoError(t, err)
@@ -95,11 +144,25 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
+		{"logs without a provider", []string{"logs_provider_url=http://l"}, `logs_provider_url="http://l": want nothing without functions_provider_url`},
+		{"logs with query", []string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=http://l?x"}, `logs_provider_url="http://l?x"`},
+		{"Prometheus by URL", []string{"faas_prometheus_host=http://p"}, `faas_prometheus_host="http://p": want a host name`},
+		{"Prometheus with a port", []string{"faas_prometheus_host=p:9090"}, `faas_prometheus_host="p:9090": want a host name`},
+		{"Prometheus with a path", []string{"faas_prometheus_host=p/x"}, `faas_prometheus_host="p/x"`},
+		{"Prometheus with a password", []string{"faas_prometheus_host=u:secret@p"}, `faas_prometheus_host="[hidden]@p"`},
+		{"Prometheus' port", []string{"faas_prometheus_port=0"}, `faas_prometheus_port="0"`},
 		{"insecure", []string{"insecure_tls=yes"}, `insecure_tls="yes": want true or false`},
 		{"namespace", []string{"function_namespace=a.b"}, `function_namespace="a.b"`},
 		{"store", []string{"iam_store=etcd"}, `iam_store="etcd": want folder or kubernetes`},
 		{"a folder beside the cluster", []string{"iam_store=kubernetes", "iam_dir=/iam"}, `iam_dir="/iam": want nothing while iam_store=kubernetes`},
 		{"namespace of the objects", []string{"iam_namespace=a/b"}, `iam_namespace="a/b"`},
+		{"scale_from_zero", []string{"scale_from_zero=zero"}, `scale_from_zero="zero": want true or false`},
+		{"direct without a provider", []string{"direct_functions=true"}, `direct_functions="true": want false while functions run here`},
+		{"suffix with a port", []string{"direct_functions_suffix=svc:80"}, `direct_functions_suffix="svc:80": want a DNS name`},
+		{"suffix with a dot", []string{"direct_functions_suffix=.svc"}, `direct_functions_suffix=".svc"`},
+		{"suffix that ends an IP address", []string{"direct_functions_suffix=0.1"}, `direct_functions_suffix="0.1"`},
+		{"suffix with a credential", []string{"direct_functions_suffix=a@b"}, `direct_functions_suffix="a@b"`},
+		{"no idle connections", []string{"max_idle_conns_per_host=0"}, `max_idle_conns_per_host="0": want a whole number from 1`},
 		{"no time to write", []string{"write_timeout=0"}, `write_timeout="0"`},
 		{"negative duration", []string{"read_timeout=-1s"}, `read_timeout="-1s"`},
 	} {

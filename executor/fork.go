@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -24,6 +25,7 @@ type forks struct {
 	kill    context.Context
 	killAll context.CancelFunc
 	running sync.WaitGroup
+	found   atomic.Bool // the program is there
 }
 
 func newForks(c Config) *forks {
@@ -39,6 +41,7 @@ func (f *forks) Run(ctx context.Context) error {
 	if err := f.config.lookup(); err != nil {
 		return err
 	}
+	f.found.Store(true)
 	<-ctx.Done()
 	f.cancel(ErrShutdown)
 	f.running.Wait()
@@ -48,8 +51,9 @@ func (f *forks) Run(ctx context.Context) error {
 // Kill ends every process at once.
 func (f *forks) Kill() { f.killAll() }
 
-// Ready reports true: a fork needs no start of its own.
-func (f *forks) Ready() bool { return true }
+// Ready reports whether Run has found the program. A fork needs no start of its
+// own, but who was told that a misspelt one is ready would end what ran before.
+func (f *forks) Ready() bool { return f.found.Load() }
 
 // fork is one request's process.
 type fork struct {

@@ -82,12 +82,26 @@ func TestProcessGroupIsKilled(t *testing.T) {
 func TestStartFailure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []Config{{}, {Command: []string{"/does/not/exist"}}} {
-		require.Error(t, NewStreaming(c).Run(t.Context()))
+		s := NewStreaming(c)
+		require.False(t, s.Ready(), "not even before it is looked for")
+		require.Error(t, s.Run(t.Context()))
+		require.False(t, s.Ready())
 		h, err := NewHTTP(Config{Command: c.Command, Upstream: mustURL("unix:///nowhere")})
 		require.NoError(t, err)
 		require.Error(t, h.Run(t.Context()))
 		require.False(t, h.Ready())
 	}
+}
+
+func TestForksBecomeReady(t *testing.T) {
+	t.Parallel()
+	s := NewSerializing(Config{Command: []string{"cat"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	require.Eventually(t, s.Ready, 5*time.Second, time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 // A header set too large for the kernel is the client's fault and no crash.

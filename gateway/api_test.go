@@ -349,6 +349,7 @@ func TestProviderErrors(t *testing.T) {
 		{provider.ErrNotFound, 404, "function new.dev not found\n"},
 		{&provider.Error{Status: 409, Message: "busy"}, 409, "busy\n"},
 		{&provider.Error{Status: 503, Message: "later"}, 503, "later\n"},
+		{&provider.Error{Status: 507, Message: "function new.dev cannot be kept: disk full"}, 507, "function new.dev cannot be kept: disk full\n"},
 		{fmt.Errorf("functions provider: %w", context.DeadlineExceeded), 504, "upstream_timeout of 20s"},
 		{fmt.Errorf("dial tcp 10.0.0.1: refused"), 502, "the functions provider cannot be reached\n"},
 	} {
@@ -360,6 +361,7 @@ func TestProviderErrors(t *testing.T) {
 		require.Contains(t, answer, c.answer)
 		require.NotContains(t, answer, "10.0.0.1")
 	}
+	require.Contains(t, a.log.String(), `"level":"error","message":"function new.dev cannot be kept: disk full"`)
 }
 
 func TestFollowLogs(t *testing.T) {

@@ -246,6 +246,8 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 	case errors.As(err, &e):
 		plain(ctx, e.Status, e.Message)
 		switch e.Status {
+		case http.StatusInternalServerError, http.StatusInsufficientStorage:
+			g.config.Log.Error().Msg(e.Message)
 		case http.StatusUnauthorized:
 			if g.config.Admin.set() {
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)

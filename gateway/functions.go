@@ -86,9 +86,7 @@ func (g *Gateway) listFunctions(r *request) (operation, error) {
 		functions = slices.DeleteFunc(functions, func(f types.FunctionStatus) bool {
 			return !r.caller.may("Function:List", target{namespace: namespace, name: f.Name})
 		})
-		for i := range functions {
-			g.countInvocations(&functions[i], namespace)
-		}
+		g.countInvocations(namespace, functions)
 		answerJSON(r.ctx, http.StatusOK, functions)
 		return nil
 	}}, nil
@@ -106,16 +104,28 @@ func (g *Gateway) describe(r *request) (operation, error) {
 		if err != nil {
 			return err
 		}
-		g.countInvocations(&status, f.Namespace)
-		answerJSON(r.ctx, http.StatusOK, status)
+		statuses := []types.FunctionStatus{status}
+		g.countInvocations(f.Namespace, statuses)
+		answerJSON(r.ctx, http.StatusOK, statuses[0])
 		return nil
 	}), nil
 }
 
-// countInvocations fills in what we have counted, unless the provider counts.
-func (g *Gateway) countInvocations(s *types.FunctionStatus, namespace string) {
-	if s.InvocationCount == 0 {
-		s.InvocationCount = g.metrics.invocations(provider.Function{Namespace: namespace, Name: s.Name})
+// countInvocations fills in what Prometheus has counted; without one, or while
+// it does not answer, what we have, unless the provider counts.
+func (g *Gateway) countInvocations(namespace string, functions []types.FunctionStatus) {
+	var counted map[string]float64
+	if g.counts != nil {
+		counted = g.counts.get()
+	}
+	for i := range functions {
+		s := &functions[i]
+		f := provider.Function{Namespace: namespace, Name: s.Name}
+		if counted != nil {
+			s.InvocationCount = counted[f.String()]
+		} else if s.InvocationCount == 0 {
+			s.InvocationCount = g.metrics.functions.invocations(f)
+		}
 	}
 }
 
@@ -170,7 +180,13 @@ func (g *Gateway) deleteFunction(r *request) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return onFunction(f, func(ctx context.Context) error { return accepted(r, g.config.Provider.Delete(ctx, f)) }), nil
+	return onFunction(f, func(ctx context.Context) error {
+		err := g.config.Provider.Delete(ctx, f)
+		if err == nil {
+			g.metrics.functions.forget(f)
+		}
+		return accepted(r, err)
+	}), nil
 }
 
 // scale takes the name from the path and the namespace from the body.

@@ -8,7 +8,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -41,6 +40,9 @@ type Config struct {
 	Open bool
 	// DefaultNamespace is meant when a function's name has none.
 	DefaultNamespace string
+	// Prometheus is the "host:port" of the Prometheus that counts invocations of
+	// all gateways; "" = our own counters are shown.
+	Prometheus string
 	// Documents are further static JSON documents to serve with GET, by path;
 	// nil = none. The development identity provider's are such.
 	Documents map[string][]byte
@@ -61,6 +63,7 @@ type Gateway struct {
 	config  Config
 	routes  []route
 	metrics *metrics
+	counts  *counts // nil = those of metrics
 	server  *fasthttp.Server
 	// draining tells clients to send their next request to another gateway.
 	draining atomic.Bool
@@ -72,6 +75,9 @@ type Gateway struct {
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
 	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
+	if c.Prometheus != "" {
+		g.counts = newCounts(c.Prometheus, c.Log)
+	}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
@@ -161,6 +167,8 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path string) {
 	if strings.HasPrefix(path, administration) {
 		g.administer(ctx, path)
+	} else if after, isAsync := strings.CutPrefix(path, "/async-function/"); isAsync {
+		g.invokeAsync(ctx, after)
 	} else if route, parameter := g.find(ctx, path); route != nil {
 		route.answer(ctx, parameter)
 	}
@@ -180,11 +188,3 @@ type serverLog struct{ log zerolog.Logger }
 
 // Printf implements fasthttp.Logger.
 func (l serverLog) Printf(format string, args ...any) { l.log.Debug().Msgf(format, args...) }
-
-// statusOf maps a provider's error on the way to a function.
-func statusOf(err error) int {
-	if errors.Is(err, provider.ErrNotFound) {
-		return http.StatusNotFound
-	}
-	return http.StatusBadGateway
-}

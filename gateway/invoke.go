@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/config"
@@ -32,25 +34,11 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		return
 	}
 	callID := identify(ctx, started)
-	bounded, cancel := bound()
-	endpoint, err := g.config.Provider.Endpoint(bounded, f)
-	cancel()
+	waiting, stop := g.attend(ctx)
+	endpoint, err := g.config.Provider.Endpoint(waiting, f)
+	stop()
 	if err != nil {
-		var refusal *provider.Error
-		status := statusOf(err)
-		if status == http.StatusNotFound {
-			plain(ctx, status, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
-			return
-		} else if errors.As(err, &refusal) {
-			// It does not start, say. Worth another try, as by the queue's workers.
-			if refusal.Status == http.StatusServiceUnavailable {
-				ctx.Response.Header.Set("Retry-After", "1")
-			}
-			plain(ctx, refusal.Status, refusal.Message)
-			return
-		}
-		g.config.Log.Error().Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error())
-		plain(ctx, status, "the functions provider cannot be reached")
+		g.refuseEndpoint(ctx, f, callID, err)
 		return
 	}
 
@@ -58,11 +46,12 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		plain(ctx, http.StatusBadRequest, `the path has a ".." segment or a bad percent-encoding`)
 		return
 	}
-	done := g.metrics.invoked(f)
+	done := g.metrics.functions.invoked(f)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
 	err = endpoint.Upstream.Forward(ctx, reverseproxy.Options{
 		Target:      target,
+		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
 		IdleTimeout: g.config.UpstreamTimeout,
 	})
@@ -70,6 +59,26 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		g.refuse(ctx, f, callID, err)
 	}
 	done(ctx.Response.StatusCode())
+}
+
+// invokeAsync refuses a call that is to be queued, and the deletion of one that
+// was: there is no queue yet, and a 404 would be taken for a missing function.
+func (g *Gateway) invokeAsync(ctx *fasthttp.RequestCtx, after string) {
+	label, _, _ := strings.Cut(after, "/")
+	switch method := string(ctx.Method()); {
+	case method == http.MethodPost:
+		f, ok := g.functionName([]byte(label))
+		if !ok {
+			plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /async-function/<name> or /async-function/<name>.<namespace>", clip(label)))
+			return
+		}
+		plain(ctx, http.StatusNotImplemented, fmt.Sprintf("async calls are not implemented in this release: call /function/%s", f))
+	case method == http.MethodDelete && label != "":
+		plain(ctx, http.StatusNotImplemented, "async calls are not implemented in this release: there is none to delete")
+	default:
+		ctx.Response.Header.Set("Allow", "POST, DELETE")
+		plain(ctx, http.StatusMethodNotAllowed, clip(method)+" is not allowed here, try POST or DELETE")
+	}
 }
 
 // climbs reports whether path may have a ".." segment, encoded or not. What
@@ -89,6 +98,70 @@ func climbs(path []byte) bool {
 	return false
 }
 
+const (
+	// attendAfter is how old a call is before its client is looked for, so that
+	// warm functions pay for a timer alone.
+	attendAfter = 30 * time.Millisecond
+	attendEvery = 200 * time.Millisecond
+)
+
+// attend returns a context for what a call waits for before it is forwarded, a
+// function that starts say. It ends when the client goes away, unless the request
+// body, of which nothing has been read yet, hides that.
+func (g *Gateway) attend(ctx *fasthttp.RequestCtx) (waiting context.Context, stop func()) {
+	waiting, cancel := context.WithCancelCause(context.Background())
+	conn := ctx.Conn()
+	timer := time.AfterFunc(attendAfter, func() {
+		for !reverseproxy.Gone(conn) {
+			select {
+			case <-waiting.Done():
+				return
+			case <-time.After(attendEvery):
+			}
+		}
+		cancel(reverseproxy.ErrClientGone)
+	})
+	return waiting, func() {
+		// What was waited for is not the client's time to send its request.
+		if !timer.Stop() && g.config.ReadTimeout > 0 {
+			_ = conn.SetReadDeadline(time.Now().Add(g.config.ReadTimeout))
+		}
+		cancel(nil)
+	}
+}
+
+// refuseEndpoint answers a call for which the provider named no place to go.
+func (g *Gateway) refuseEndpoint(ctx *fasthttp.RequestCtx, f provider.Function, callID string, err error) {
+	log := func(e *zerolog.Event) { e.Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error()) }
+	var refusal *provider.Error
+	switch {
+	case errors.Is(err, provider.ErrNotFound):
+		plain(ctx, http.StatusNotFound, fmt.Sprintf("function %q not found in namespace %q", f.Name, f.Namespace))
+	case errors.As(err, &refusal):
+		if err != error(refusal) {
+			log(g.config.Log.Warn()) // it has more to say than callers are told
+		}
+		// It does not start, say. Worth another try, as by the queue's workers.
+		if refusal.Status == http.StatusServiceUnavailable {
+			ctx.Response.Header.Set("Retry-After", "1")
+		}
+		plain(ctx, refusal.Status, refusal.Message)
+	case errors.Is(err, reverseproxy.ErrClientGone):
+		log(g.config.Log.Warn())
+		plain(ctx, statusClientGone, "client closed the connection")
+	case errors.Is(err, context.DeadlineExceeded):
+		log(g.config.Log.Error())
+		plain(ctx, http.StatusGatewayTimeout, fmt.Sprintf("the functions provider did not say in time whether there is a function %s", f))
+	default:
+		log(g.config.Log.Error())
+		plain(ctx, http.StatusBadGateway, "the functions provider cannot be reached")
+	}
+}
+
+// statusClientGone is nginx's "client closed request". Nobody reads the answer;
+// the status is for the metrics and the log.
+const statusClientGone = 499
+
 // refuse answers a call that the function did not.
 func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID string, err error) {
 	status, line := http.StatusBadGateway, fmt.Sprintf("function %s cannot be reached", f)
@@ -98,9 +171,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID s
 	case errors.Is(err, reverseproxy.ErrBadBody):
 		status, line = http.StatusBadRequest, "the request body is broken or ended early"
 	case errors.Is(err, reverseproxy.ErrClientGone):
-		// Nobody reads the answer; the status is for the metrics: 499 is
-		// nginx's "client closed request".
-		status, line = 499, "client closed the connection"
+		status, line = statusClientGone, "client closed the connection"
 	}
 	g.config.Log.Warn().Str("function", f.String()).Str("call_id", clip(callID)).Int("status", status).Msg(err.Error())
 	plain(ctx, status, line)

@@ -64,3 +64,26 @@ func TestPathStaysBehindPrefix(t *testing.T) {
 		require.Contains(t, call(path), "target="+want+";")
 	}
 }
+
+func TestAsync(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	for _, c := range []struct {
+		method, target string
+		status         int
+		answer         string
+	}{
+		{"POST", "/async-function/env", 501, "async calls are not implemented in this release: call /function/env.openfaas-fn\n"},
+		{"POST", "/async-function/env.dev/a/b?c", 501, "async calls are not implemented in this release: call /function/env.dev\n"},
+		{"POST", "/async-function/", 404, "want /async-function/<name>"},
+		{"POST", "/async-function/A%0d/", 404, "want /async-function/<name>"},
+		{"DELETE", "/async-function/0b5e6b6e-5d0a-4d4e-9f0e-2f4b5c6d7e8f", 501, "there is none to delete"},
+		{"GET", "/async-function/env", 405, "try POST or DELETE"},
+		{"POST", "/async-function", 404, "no such page"},
+	} {
+		status, answer := a.send(t, c.method, c.target, "", "")
+		require.Equal(t, c.status, status, "%s %s", c.method, c.target)
+		require.Contains(t, answer, c.answer, "%s %s", c.method, c.target)
+	}
+	require.Empty(t, a.take(), "the provider is not asked")
+}

@@ -49,6 +49,8 @@ func (g *Gateway) table() []route {
 		public("GET", issuer.DiscoveryPath, document(func() []byte { return g.config.Issuer.Discovery(tokenPath) })),
 		public("GET", issuer.KeysPath, document(g.config.Issuer.JWKS)),
 		public("POST", tokenPath, g.exchangeToken),
+		public("GET", "/openapi.json", describeAPI("application/json", openAPIJSON())),
+		public("GET", "/openapi.yaml", describeAPI("application/yaml", openAPI)),
 
 		guarded("GET", "/system/info", "System:Info", g.info),
 		guarded("GET", "/system/functions", "Function:List", g.listFunctions),

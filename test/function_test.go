@@ -91,6 +91,16 @@ func serveFunction() {
 			}
 		}
 	})
+	// linger begins when the test has said so, with or without its answer's header,
+	// and ends with its client.
+	mux.HandleFunc("/linger", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("header") != "" {
+			w.(http.Flusher).Flush()
+		}
+		half(r) <- struct{}{}
+		<-r.Context().Done()
+		half(r) <- struct{}{}
+	})
 	mux.HandleFunc("/gone", func(_ http.ResponseWriter, r *http.Request) { <-half(r) })
 	http.Serve(ln, mux)
 }

@@ -25,7 +25,8 @@ import (
 )
 
 // TestHops sends what is easily lost on the way through one hop, the built
-// fwatchdog, and through two, gateway and fwatchdog.
+// fwatchdog, through two, gateway and fwatchdog, and through three, with a
+// gateway in front of that.
 func TestHops(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "h") // t.TempDir() is too long for a socket
@@ -45,7 +46,9 @@ functions:
 `, os.Args[0], functionVariable), 0o600))
 	g := startUp(t, stack, []string{"write_timeout=1s"}, "-f", "stack.yml")
 
-	for route, base := range map[string]string{"fwatchdog": direct, "gateway": g.url + "/function/hop"} {
+	front := startFront(t, g, "write_timeout=1s")
+
+	for route, base := range map[string]string{"fwatchdog": direct, "gateway": g.url + "/function/hop", "provider": front.url + "/function/hop"} {
 		for name, test := range map[string]func(*testing.T, string){
 			"early hints": hopEarlyHints, "streams": hopStreams, "duplex": hopDuplex, "trailers": hopTrailers,
 			"head": hopHead, "early answer": hopEarlyAnswer, "websocket": hopWebSocket,

@@ -348,6 +348,51 @@ func TestPoolBounds(t *testing.T) {
 	require.Empty(t, u.idle)
 }
 
+// TestIdleLimit: several upstreams share what may be idle, and one that is
+// retired keeps nothing but still serves.
+func TestIdleLimit(t *testing.T) {
+	t.Parallel()
+	var open atomic.Int32
+	up := rawUpstream(t, "tcp", func(c net.Conn, br *bufio.Reader) {
+		open.Add(1)
+		defer open.Add(-1)
+		io.Copy(io.Discard, br)
+	})
+	limit := NewIdleLimit(3)
+	a := New(Config{Network: "tcp", Address: up, Idle: limit})
+	b := New(Config{Network: "tcp", Address: up, Idle: limit, MaxIdle: 1})
+	fill := func(u *Upstream, n int) {
+		var conns []*conn
+		for range n {
+			c, err := u.dial(time.Time{})
+			require.NoError(t, err)
+			conns = append(conns, c)
+		}
+		for _, c := range conns {
+			u.put(c)
+		}
+	}
+	fill(b, 2)
+	require.Len(t, b.idle, 1, "its own limit holds as well")
+	fill(a, 4)
+	require.Len(t, a.idle, 2)
+	eventually(t, func() bool { return open.Load() == 3 }, "the others closed")
+
+	used, err := a.get(time.Time{})
+	require.NoError(t, err)
+	require.True(t, used.reused)
+	a.Retire()
+	require.Empty(t, a.idle)
+	fill(a, 1)
+	a.put(used)
+	require.Empty(t, a.idle)
+	fill(b, 5)
+	require.Len(t, b.idle, 1)
+	b.Close()
+	eventually(t, func() bool { return open.Load() == 0 }, "all connections closed")
+	require.EqualValues(t, 3, limit.left.Load(), "all is given back")
+}
+
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{}, 10)

@@ -10,7 +10,8 @@ import "net"
 // WaitGone returns false at once.
 func WaitGone(net.Conn) bool { return false }
 
-func isGone(net.Conn) bool { return false }
+// Gone returns false.
+func Gone(net.Conn) bool { return false }
 
 type probe struct{}
 

@@ -58,8 +58,9 @@ func WaitGone(c net.Conn) bool {
 	return state == peekClosed
 }
 
-// isGone reports whether the other side of c has closed.
-func isGone(c net.Conn) bool {
+// Gone reports whether the other side of c has closed. It neither waits nor reads:
+// behind data that is still to be read it sees nothing.
+func Gone(c net.Conn) bool {
 	raw := rawConn(c)
 	if raw == nil {
 		return false

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -93,6 +94,7 @@ func (u *Upstream) get(deadline time.Time) (*conn, error) {
 		c := u.idle[n-1]
 		u.idle[n-1] = nil
 		u.idle = u.idle[:n-1]
+		u.config.Idle.give(1)
 		u.mu.Unlock()
 		if time.Since(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() && !c.spent() {
 			c.reused = true
@@ -141,19 +143,60 @@ func (u *Upstream) put(c *conn) {
 	c.idleSince = time.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.closed {
+	if u.closed || u.retired {
+		c.Close()
+		return
+	}
+	old := 0
+	for old < len(u.idle) && (len(u.idle)-old >= u.config.MaxIdle || c.idleSince.Sub(u.idle[old].idleSince) >= u.config.IdleTimeout) {
+		old++
+	}
+	u.drop(old)
+	if !u.config.Idle.take() {
 		c.Close()
 		return
 	}
 	u.idle = append(u.idle, c)
-	old := 0
-	for old < len(u.idle) && (len(u.idle)-old > u.config.MaxIdle || c.idleSince.Sub(u.idle[old].idleSince) >= u.config.IdleTimeout) {
-		u.idle[old].Close()
-		old++
+}
+
+// drop closes the n connections that have been idle for longest. u.mu is held.
+func (u *Upstream) drop(n int) {
+	if n == 0 {
+		return
 	}
-	if old > 0 {
-		n := copy(u.idle, u.idle[old:])
-		clear(u.idle[n:])
-		u.idle = u.idle[:n]
+	for _, c := range u.idle[:n] {
+		c.Close()
+	}
+	u.config.Idle.give(n)
+	left := copy(u.idle, u.idle[n:])
+	clear(u.idle[left:])
+	u.idle = u.idle[:left]
+}
+
+// IdleLimit bounds the idle connections of several upstreams together.
+type IdleLimit struct{ left atomic.Int64 }
+
+// NewIdleLimit returns a limit of n connections.
+func NewIdleLimit(n int) *IdleLimit {
+	l := &IdleLimit{}
+	l.left.Store(int64(n))
+	return l
+}
+
+// take reports whether there is room for one more, and takes it then.
+func (l *IdleLimit) take() bool {
+	if l == nil {
+		return true
+	}
+	if l.left.Add(-1) >= 0 {
+		return true
+	}
+	l.left.Add(1)
+	return false
+}
+
+func (l *IdleLimit) give(n int) {
+	if l != nil {
+		l.left.Add(int64(n))
 	}
 }

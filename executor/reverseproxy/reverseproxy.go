@@ -59,6 +59,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// MaxIdle is how many idle connections are kept; 0 = 100.
 	MaxIdle int
+	// Idle bounds them together with those of other upstreams; nil = it does not.
+	Idle *IdleLimit
 	// IdleTimeout is how long an idle connection is kept; 0 = 30s.
 	IdleTimeout time.Duration
 }
@@ -74,6 +76,7 @@ type Upstream struct {
 	idle    []*conn            // longest idle first
 	tunnels map[*conn]struct{} // upgraded connections
 	closed  bool
+	retired bool
 }
 
 const bufferSize = 32 << 10
@@ -246,13 +249,20 @@ func (u *Upstream) Close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closed = true
-	for _, c := range u.idle {
-		c.Close()
-	}
-	u.idle = nil
+	u.drop(len(u.idle))
 	for c := range u.tunnels {
 		c.Close()
 	}
+}
+
+// Retire closes the idle connections and keeps none from now on. Unlike Close it
+// leaves what is under way alone, and a call that comes late is still made: it is
+// for an upstream that others may just have been given.
+func (u *Upstream) Retire() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.retired = true
+	u.drop(len(u.idle))
 }
 
 // track takes note of an upgraded connection; false = u is closed already.

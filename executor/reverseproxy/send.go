@@ -181,7 +181,7 @@ func EndOfChunks(client net.Conn, body io.Reader) error {
 // BodyFailure says whose fault a failed read of the client's body is:
 // ErrClientGone, or ErrBadBody when the client is still there.
 func BodyFailure(client net.Conn, err error) error {
-	if isGone(client) {
+	if Gone(client) {
 		return fmt.Errorf("%w while it sent the body", ErrClientGone)
 	}
 	return fmt.Errorf("%w: %v", ErrBadBody, unquotedError{noEOF(err)}) // trailers may be quoted

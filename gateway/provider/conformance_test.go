@@ -3,6 +3,9 @@ package provider_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +24,7 @@ func conformance(t *testing.T, open func(t *testing.T) provider.Provider) {
 		"lifecycle":  lifecycle,
 		"metadata":   metadata,
 		"absent":     absent,
+		"call":       call,
 		"scale":      scale,
 		"namespaces": namespaces,
 		"apart":      apart,
@@ -190,6 +194,28 @@ func scale(t *testing.T, p provider.Provider) {
 			return err == nil && s.Replicas == n && s.AvailableReplicas == n
 		})
 	}
+}
+
+// call goes through our gateway to the function.
+func call(t *testing.T, p provider.Provider) {
+	createNamespace(t, p, "dev")
+	deploy(t, p, deployment(devEcho))
+	target := startGateway(t, p).String() + "/function/echo.dev"
+	eventually(t, "it never answers", func() bool {
+		res, err := http.Post(target, "text/plain", strings.NewReader("moo"))
+		require.NoError(t, err)
+		defer res.Body.Close()
+		answer, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return res.StatusCode == http.StatusOK && string(answer) == "moo"
+	})
+	require.NoError(t, p.Delete(t.Context(), devEcho))
+	eventually(t, "it answers though it is gone", func() bool {
+		res, err := http.Post(target, "text/plain", strings.NewReader("moo"))
+		require.NoError(t, err)
+		res.Body.Close()
+		return res.StatusCode == http.StatusNotFound
+	})
 }
 
 func namespaces(t *testing.T, p provider.Provider) {

@@ -42,6 +42,8 @@ type Endpoint struct {
 	// Prefix stands before the function's own path in the request target; ""
 	// for none.
 	Prefix string
+	// Host replaces the caller's Host header; "" = it stays.
+	Host string
 }
 
 // Provider runs functions. Implementations are safe for concurrent use.
@@ -49,7 +51,8 @@ type Endpoint struct {
 // caller has checked them, and no namespace is empty but where it says so. Errors are ErrNotFound, an *Error,
 // or that the provider cannot be reached.
 type Provider interface {
-	// Endpoint returns where calls to f go, or ErrNotFound.
+	// Endpoint returns where calls to f go, or ErrNotFound. It may wait for f to
+	// start, with a bound of its own, and until ctx ends.
 	Endpoint(ctx context.Context, f Function) (Endpoint, error)
 
 	// List returns the functions of a namespace, sorted by name; "" = of every

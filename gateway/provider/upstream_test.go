@@ -3,17 +3,25 @@ package provider_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/openfaas/faas-provider/auth"
+	bootstrap "github.com/openfaas/faas-provider"
 	"github.com/openfaas/faas-provider/logs"
+	"github.com/openfaas/faas-provider/proxy"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
 
@@ -21,8 +29,8 @@ import (
 	"github.com/gatehound/gatehound/gateway/provider/upstream"
 )
 
-// TestUpstream runs the suite against a provider made of faas-provider's own
-// types, basic authentication and log handler.
+// TestUpstream runs the suite against a provider process: faas-provider's own
+// server, routes, basic authentication, log handler and function proxy.
 func TestUpstream(t *testing.T) {
 	t.Parallel()
 	conformance(t, func(t *testing.T) provider.Provider {
@@ -33,59 +41,129 @@ func TestUpstream(t *testing.T) {
 	})
 }
 
-// faas is a faas-provider that keeps everything in memory and runs nothing. It
-// reads namespaces as faas-netes and faasd do: of lists in the query, elsewhere
-// in the body.
+// startFaas starts the provider: this program under another name, since
+// faas-provider has one router a process.
+func startFaas(t *testing.T) *url.URL {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-user"), []byte("admin"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-password"), []byte("pw"), 0o600))
+	for range 10 { // another test may be quicker to take a port that was free
+		if u := tryFaas(t, dir); u != nil {
+			return u
+		}
+	}
+	require.Fail(t, "the provider never got a port")
+	return nil
+}
+
+// tryFaas returns nil if the provider ended.
+func tryFaas(t *testing.T, dir string) *url.URL {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	require.NoError(t, l.Close())
+	executable, err := os.Executable()
+	require.NoError(t, err)
+	cmd := &exec.Cmd{Path: executable, Args: []string{faasName, dir, port}, Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0")}
+	stdin, err := cmd.StdinPipe() // it ends with us, however that is
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		stdin.Close()
+		<-ended
+	})
+	u := &url.URL{Scheme: "http", Host: "127.0.0.1:" + port}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if res, err := http.Get(u.String() + "/healthz"); err == nil {
+			who, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if string(who) == dir {
+				return u
+			}
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	require.Fail(t, "the provider never listened")
+	return nil
+}
+
+// faasName is what this program is called as the provider.
+const faasName = "faas-provider"
+
+// faas is a faas-provider that keeps everything in memory; its functions are
+// this process, which answers with what it was sent. It reads namespaces as
+// faas-netes and faasd do: of lists in the query, elsewhere in the body.
 type faas struct {
+	functionServer *url.URL
+
 	mu         sync.Mutex
 	functions  map[provider.Function]types.FunctionStatus
 	secrets    map[provider.Function]types.Secret
 	namespaces map[string]types.FunctionNamespace
 }
 
-func startFaas(t *testing.T) *url.URL {
-	t.Helper()
+// serveFaas serves until stdin ends. dir has the credentials.
+func serveFaas(dir, port string) {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	at, _ := url.Parse(echo.URL)
 	f := &faas{
-		functions:  map[provider.Function]types.FunctionStatus{},
-		secrets:    map[provider.Function]types.Secret{},
-		namespaces: map[string]types.FunctionNamespace{"openfaas-fn": {Name: "openfaas-fn"}},
+		functionServer: at,
+		functions:      map[provider.Function]types.FunctionStatus{},
+		secrets:        map[provider.Function]types.Secret{},
+		namespaces:     map[string]types.FunctionNamespace{"openfaas-fn": {Name: "openfaas-fn"}},
 	}
-	server := httptest.NewServer(f.handler(t))
-	t.Cleanup(server.Close)
-	u, err := url.Parse(server.URL)
-	require.NoError(t, err)
-	return u
+	tcpPort, _ := strconv.Atoi(port)
+	config := types.FaaSConfig{TCPPort: &tcpPort, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		EnableBasicAuth: true, SecretMountPath: dir}
+	bootstrap.Serve(context.Background(), &types.FaaSHandlers{
+		FunctionLister:  f.locked(f.list),
+		DeployFunction:  f.locked(f.deploy),
+		UpdateFunction:  f.locked(f.update),
+		DeleteFunction:  f.locked(f.delete),
+		FunctionStatus:  f.locked(f.status),
+		ScaleFunction:   f.locked(f.scale),
+		Info:            f.info,
+		Secrets:         f.locked(f.mutateSecrets),
+		Logs:            f.logs,
+		ListNamespaces:  f.locked(f.listNamespaces),
+		MutateNamespace: f.locked(f.mutateNamespace),
+		FunctionProxy:   proxy.NewHandlerFunc(config, f, false),
+		Health:          func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, dir) },
+	}, &config)
 }
 
-// handler has the routes of faas-provider's Serve, which itself needs a router
-// that is no dependency of ours.
-func (f *faas) handler(t *testing.T) http.Handler {
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-user"), []byte("admin"), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-password"), []byte("pw"), 0o600))
-	credentials, err := (&auth.ReadBasicAuthFromDisk{SecretMountPath: dir}).Read()
-	require.NoError(t, err)
-	mux := http.NewServeMux()
-	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /system/functions":              f.list,
-		"POST /system/functions":             f.deploy,
-		"PUT /system/functions":              f.update,
-		"DELETE /system/functions":           f.delete,
-		"GET /system/function/{name}":        f.status,
-		"POST /system/scale-function/{name}": f.scale,
-		"GET /system/info":                   f.info,
-		"/system/secrets":                    f.mutateSecrets,
-		"GET /system/logs":                   f.logs,
-		"GET /system/namespaces":             f.listNamespaces,
-		"/system/namespace/":                 f.mutateNamespace,
-	} {
-		mux.HandleFunc(pattern, auth.DecorateWithBasicAuth(func(w http.ResponseWriter, r *http.Request) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			handle(w, r)
-		}, credentials))
+func (f *faas) locked(handle http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		handle(w, r)
 	}
-	return mux
+}
+
+// Resolve implements proxy.BaseURLResolver.
+func (f *faas) Resolve(function string) (url.URL, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name, namespace, _ := strings.Cut(function, ".")
+	if f.functions[provider.Function{Namespace: namespace, Name: name}].AvailableReplicas == 0 {
+		return url.URL{}, fmt.Errorf("no replica of %s", function)
+	}
+	return *f.functionServer, nil
 }
 
 func answer(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
@@ -107,7 +185,7 @@ func (f *faas) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *faas) status(w http.ResponseWriter, r *http.Request) {
-	s, ok := f.functions[asked(r, r.PathValue("name"))]
+	s, ok := f.functions[asked(r, path.Base(r.URL.Path))]
 	if !ok {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
@@ -155,7 +233,7 @@ func (f *faas) delete(w http.ResponseWriter, r *http.Request) {
 func (f *faas) scale(w http.ResponseWriter, r *http.Request) {
 	var s types.ScaleServiceRequest
 	decode(r, &s)
-	name := provider.Function{Namespace: s.Namespace, Name: r.PathValue("name")}
+	name := provider.Function{Namespace: s.Namespace, Name: path.Base(r.URL.Path)}
 	function, ok := f.functions[name]
 	if !ok {
 		http.Error(w, "not found", http.StatusNotFound)
@@ -203,7 +281,7 @@ func (f *faas) listNamespaces(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (f *faas) mutateNamespace(w http.ResponseWriter, r *http.Request) {
-	n := types.FunctionNamespace{Name: filepath.Base(r.URL.Path)}
+	n := types.FunctionNamespace{Name: path.Base(r.URL.Path)}
 	if r.Method != http.MethodGet {
 		n.Name = ""
 		decode(r, &n)
@@ -231,13 +309,13 @@ func (f *faas) info(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (f *faas) logs(w http.ResponseWriter, r *http.Request) {
-	name := asked(r, r.URL.Query().Get("name"))
-	if _, ok := f.functions[name]; !ok {
+	f.mu.Lock()
+	_, ok := f.functions[asked(r, r.URL.Query().Get("name"))]
+	f.mu.Unlock() // a log is followed for long
+	if !ok {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
-	f.mu.Unlock() // a log is followed for long
-	defer f.mu.Lock()
 	logs.NewLogHandlerFunc(sayHello{}, time.Minute)(w, r)
 }
 

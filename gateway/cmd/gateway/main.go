@@ -76,6 +76,15 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   ca_bundle_path                             PEM file of CAs for issuers, besides the system's
   insecure_tls            false              do not check the certificates of issuers
   functions_provider_url                     a faas-provider; unset: functions are processes here
+  scale_from_zero         true without, false with a provider: calls start functions at zero
+  probe_functions         false              wait for /_/ready before a first call
+  direct_functions        false              call functions by their DNS names
+  direct_functions_suffix                    what follows <name>.<namespace> in them
+  max_idle_conns          1024               idle connections kept, in all
+  max_idle_conns_per_host 1024               and to one server
+  logs_provider_url                          asked for logs in the place of functions_provider_url
+  faas_prometheus_host                       Prometheus that counts invocations; unset: we do
+  faas_prometheus_port    9090               its port
   function_namespace      openfaas-fn        namespace of names that have none
   stack_file                                 stack.yml whose functions are run, and followed
   functions_dir                              folders that functions are started in, by image

@@ -126,6 +126,7 @@ func run(environ []string, dev *development) error {
 		Admin:            admin,
 		Open:             open,
 		DefaultNamespace: settings.FunctionNamespace,
+		Prometheus:       settings.Prometheus,
 		Documents:        documents,
 		ReadTimeout:      settings.ReadTimeout,
 		DrainTimeout:     settings.WriteTimeout,
@@ -145,6 +146,7 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
+	warnOfIgnored(settings, log)
 	if open {
 		log.Warn().Msgf("basic_auth=false and no IAM objects in %s: everybody on this machine may deploy and delete functions", settings.IAMDir)
 	}
@@ -153,6 +155,16 @@ func run(environ []string, dev *development) error {
 	endBackground()
 	running.Wait()
 	return err
+}
+
+// warnOfIgnored names what is set for OpenFaaS' gateway and does nothing in ours.
+func warnOfIgnored(settings config.Gateway, log zerolog.Logger) {
+	if names := settings.AsyncIgnored; len(names) > 0 {
+		log.Warn().Msgf("%s: no effect, as async calls are not implemented in this release", strings.Join(names, ", "))
+	}
+	if names := settings.Ignored; len(names) > 0 {
+		log.Warn().Msgf("%s: no effect in this release", strings.Join(names, ", "))
+	}
 }
 
 // openToAll reports whether the administration API asks for nothing. It must
@@ -211,7 +223,12 @@ type functions struct {
 
 func openProvider(settings config.Gateway, self string, admin gateway.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
 	if settings.FunctionsProvider != nil {
-		remote, err := upstream.New(upstream.Config{URL: settings.FunctionsProvider, User: admin.User(), Password: admin.Password()})
+		remote, err := upstream.New(upstream.Config{
+			URL: settings.FunctionsProvider, Logs: settings.LogsProvider, User: admin.User(), Password: admin.Password(),
+			ScaleFromZero: settings.ScaleFromZero, Probe: settings.ProbeFunctions, StartTimeout: settings.UpstreamTimeout,
+			Direct: settings.DirectFunctions, DirectSuffix: settings.DirectFunctionsSuffix,
+			MaxIdle: settings.MaxIdleConns, MaxIdlePerHost: settings.MaxIdleConnsPerHost,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -248,6 +265,7 @@ func openProvider(settings config.Gateway, self string, admin gateway.Credential
 		Path:             path,
 		Authority:        self,
 		DefaultNamespace: settings.FunctionNamespace,
+		StayAtZero:       !settings.ScaleFromZero,
 		Log:              log,
 		Output:           functionOutput(settings, log),
 	})

@@ -76,7 +76,7 @@ func (p *Provider) newFunction(r record) (*function, error) {
 	}
 	dir, err := p.newFolder()
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a folder for function %s: %w", name, err)
+		return nil, failed(err, "cannot make a folder for function %s", name)
 	}
 	f.dir = dir
 	if longest := f.socket("100000"); len(longest) > maxSocketPath {

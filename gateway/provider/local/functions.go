@@ -207,7 +207,7 @@ func (p *Provider) wake(ctx context.Context, name provider.Function) error {
 	if err := p.save(f); err != nil {
 		// A full disk is no reason to refuse calls: after a restart it is at zero
 		// again, and the next call wakes it.
-		f.log.Warn().Msg(err.Error())
+		f.log.Warn().Msg(message(err))
 	}
 	f.converge()
 	return nil
@@ -234,7 +234,9 @@ func (p *Provider) ApplyStack(ctx context.Context, deployments []types.FunctionD
 	for _, d := range deployments {
 		name := provider.Function{Namespace: d.Namespace, Name: d.Service}
 		listed[name] = true
-		faults = append(faults, p.ensureNamespace(ctx, d.Namespace))
+		if err := p.ensureNamespace(ctx, d.Namespace); err != nil {
+			faults = append(faults, errors.New(message(err)))
+		}
 		if f := p.function(name); f != nil && f.stack && reflect.DeepEqual(f.deployment, normal(d)) {
 			continue
 		}
@@ -245,7 +247,7 @@ func (p *Provider) ApplyStack(ctx context.Context, deployments []types.FunctionD
 	for _, f := range p.sorted("") {
 		if f.stack && !listed[f.name] {
 			if err := p.Delete(ctx, f.name); err != nil {
-				faults = append(faults, fmt.Errorf("function %s: %w", f.name, err))
+				faults = append(faults, fmt.Errorf("function %s: %s", f.name, message(err)))
 			}
 		}
 	}

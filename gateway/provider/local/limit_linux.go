@@ -20,7 +20,7 @@ import (
 // has been given its own to divide: in a systemd unit with Delegate=memory, or a
 // container that may write to it.
 type limiter struct {
-	once   sync.Once // for open: without limits, all stays as it is
+	once   sync.Once // for open
 	dir    string    // our own cgroup
 	reason error     // why it cannot be divided
 	warned sync.Map  // functions
@@ -28,14 +28,17 @@ type limiter struct {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// open readies our cgroup.
+// open readies our cgroup. It comes before the first function, whose processes
+// would be others in there.
 func (l *limiter) open() {
-	own, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		l.reason = err
-		return
-	}
-	l.dir, l.reason = divide(cgroupRoot, own, os.Getpid())
+	l.once.Do(func() {
+		own, err := os.ReadFile("/proc/self/cgroup")
+		if err != nil {
+			l.reason = err
+			return
+		}
+		l.dir, l.reason = divide(cgroupRoot, own, os.Getpid())
+	})
 }
 
 // divide makes the cgroup that own (proc_pid_cgroup(5)) says we are in one with
@@ -74,7 +77,7 @@ func (l *limiter) group(name string, memory int64, log zerolog.Logger, function 
 	if memory == 0 {
 		return nil, nil
 	}
-	l.once.Do(l.open)
+	l.open()
 	if l.reason != nil {
 		if _, before := l.warned.LoadOrStore(function, true); !before {
 			log.Warn().Msgf("its memory limit is shown and not enforced: %v", l.reason)

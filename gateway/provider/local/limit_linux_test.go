@@ -22,7 +22,7 @@ func cgroups(t *testing.T, controllers, members string) (root string) {
 	return root
 }
 
-// The files are right; whether the kernel then enforces the limit, no test here
+// The files are right; whether the kernel then enforces the limit, .ci/cgroups
 // says: that takes a cgroup of one's own.
 func TestLimiter(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
@@ -55,6 +57,9 @@ type Config struct {
 	// ReadyTimeout bounds how long a call waits for a function that starts, and
 	// how long an update waits for the new version; 0 = 10s.
 	ReadyTimeout time.Duration
+	// StayAtZero has calls to a function at zero replicas refused, which would
+	// else start it.
+	StayAtZero bool
 	// Log takes the provider's own messages.
 	Log zerolog.Logger
 	// Output takes each line that a function or its watchdog prints. It is
@@ -103,6 +108,7 @@ func Open(c Config) (*Provider, error) {
 // Run runs every function until ctx ends, then stops them all and returns when
 // the last process is gone.
 func (p *Provider) Run(ctx context.Context) {
+	p.limiter.open()
 	p.startMu.Lock()
 	p.life.ctx = ctx
 	p.startMu.Unlock()
@@ -169,6 +175,9 @@ func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provid
 		if r := f.pick(); r != nil {
 			return provider.Endpoint{Upstream: r.upstream}, nil
 		}
+		if wanted == 0 && p.config.StayAtZero {
+			return provider.Endpoint{}, unavailable("function %s is scaled to zero replicas, and calls do not start it (scale_from_zero=false): scale it up first", name)
+		}
 		if wanted == 0 {
 			if err := p.wake(ctx, name); err != nil {
 				return provider.Endpoint{}, err
@@ -197,6 +206,16 @@ func invalid(format string, args ...any) error {
 
 func conflict(format string, args ...any) error {
 	return &provider.Error{Status: http.StatusConflict, Message: fmt.Sprintf(format, args...)}
+}
+
+// failed is what err, of this machine's files, is to callers: they are authorized,
+// and the path and the reason are what they need. A full disk is a 507 (RFC 4918 §11.5).
+func failed(err error, format string, args ...any) error {
+	status := http.StatusInternalServerError
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		status = http.StatusInsufficientStorage
+	}
+	return &provider.Error{Status: status, Message: fmt.Sprintf(format, args...) + ": " + err.Error()}
 }
 
 // Info implements provider.Provider.

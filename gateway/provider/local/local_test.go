@@ -113,6 +113,23 @@ func TestScaleFromZeroOnce(t *testing.T) {
 	require.EqualValues(t, 1, m.status("f").Replicas)
 }
 
+// TestStayAtZero: where calls are not to start functions, they say so.
+func TestStayAtZero(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "", func(c *Config) { c.StayAtZero = true })
+	require.NoError(t, m.Deploy(t.Context(), shell("f", "echo x")))
+	m.waitReplicas("f", 1)
+	require.NoError(t, m.Scale(t.Context(), fn("f"), 0))
+	_, err := m.Endpoint(t.Context(), fn("f"))
+	status, message := refusal(t, err)
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, message, "scaled to zero replicas, and calls do not start it (scale_from_zero=false)")
+	require.Zero(t, m.status("f").Replicas)
+	require.NoError(t, m.Scale(t.Context(), fn("f"), 1))
+	status, body := m.call("f")
+	require.Equal(t, http.StatusOK, status, body)
+}
+
 // TestScaleFromZeroOnAFullDisk: a call is answered, though the number of
 // replicas cannot be kept.
 func TestScaleFromZeroOnAFullDisk(t *testing.T) {

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -74,7 +73,7 @@ func (p *Provider) putNamespace(ctx context.Context, n types.FunctionNamespace, 
 	}
 	n.Labels, n.Annotations = maps.Clone(n.Labels), maps.Clone(n.Annotations)
 	if err := writeJSON(p.namespacePath(n.Name), n); err != nil {
-		return fmt.Errorf("namespace %s cannot be kept: %w", n.Name, err)
+		return failed(err, "namespace %s cannot be kept", n.Name)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,31 +92,37 @@ func (p *Provider) DeleteNamespace(ctx context.Context, name string) error {
 	if name == p.config.DefaultNamespace {
 		return invalid("namespace %s is the default one and cannot be deleted", name)
 	}
-	if err := p.removeNamespace(name); err != nil {
+	n, err := p.removeNamespace(name)
+	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(p.secretPath(name, "")); err != nil {
-		return fmt.Errorf("secrets of namespace %s cannot be deleted: %w", name, err)
+	if err = os.RemoveAll(p.secretPath(name, "")); err == nil {
+		err = removeFile(p.namespacePath(name))
 	}
-	if err := removeFile(p.namespacePath(name)); err != nil {
-		return fmt.Errorf("namespace %s cannot be deleted: %w", name, err)
+	if err != nil {
+		// It would be back after a restart, so it is there now.
+		p.mu.Lock()
+		p.namespaces[name] = n
+		p.mu.Unlock()
+		return failed(err, "namespace %s cannot be deleted", name)
 	}
 	return nil
 }
 
 // removeNamespace forgets an empty namespace, so that nothing is deployed to it
-// from then on.
-func (p *Provider) removeNamespace(name string) error {
+// from then on, and returns what it was.
+func (p *Provider) removeNamespace(name string) (types.FunctionNamespace, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, exists := p.namespaces[name]; !exists {
-		return provider.ErrNotFound
+	n, exists := p.namespaces[name]
+	if !exists {
+		return n, provider.ErrNotFound
 	}
 	for f := range p.functions {
 		if f.Namespace == name {
-			return conflict("namespace %s has functions: delete them first", name)
+			return n, conflict("namespace %s has functions: delete them first", name)
 		}
 	}
 	delete(p.namespaces, name)
-	return nil
+	return n, nil
 }

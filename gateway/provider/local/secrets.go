@@ -33,7 +33,7 @@ func (p *Provider) Secrets(_ context.Context, namespace string) ([]types.Secret,
 	secrets := []types.Secret{}
 	entries, err := os.ReadDir(p.secretPath(namespace, ""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("secrets cannot be listed: %w", err)
+		return nil, failed(err, "secrets of namespace %s cannot be listed", namespace)
 	}
 	for _, e := range entries {
 		if validSecret(e.Name()) {
@@ -91,10 +91,10 @@ func (p *Provider) putSecret(ctx context.Context, s types.Secret, allowed func(e
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("secret %s cannot be kept: %w", s.Name, err)
+		return failed(err, "secret %s cannot be kept", s.Name)
 	}
 	if err := writeFile(path, value); err != nil {
-		return fmt.Errorf("secret %s cannot be kept: %w", s.Name, err)
+		return failed(err, "secret %s cannot be kept", s.Name)
 	}
 	return p.passOn(s.Namespace, s.Name)
 }
@@ -105,7 +105,7 @@ func (p *Provider) passOn(namespace, name string) error {
 		if slices.Contains(f.deployment.Secrets, name) {
 			// One whose folder is gone has been deleted meanwhile.
 			if err := f.writeSecrets(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("secret %s is kept, and not passed on to function %s: %w", name, f.name, err)
+				return failed(err, "secret %s is kept, and not passed on to function %s", name, f.name)
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func (p *Provider) DeleteSecret(ctx context.Context, namespace, name string) err
 		return provider.ErrNotFound
 	}
 	if err := removeFile(path); err != nil {
-		return fmt.Errorf("secret %s cannot be deleted: %w", name, err)
+		return failed(err, "secret %s cannot be deleted", name)
 	}
 	return nil
 }

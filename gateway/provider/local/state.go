@@ -54,14 +54,14 @@ func (p *Provider) namespacePath(name string) string {
 func (p *Provider) save(f *function) error {
 	r := record{Deployment: f.deployment, Created: f.created, Replicas: f.wantedReplicas(), Stack: f.stack}
 	if err := writeJSON(p.recordPath(f.name), r); err != nil {
-		return fmt.Errorf("function %s cannot be kept: %w", f.name, err)
+		return failed(err, "function %s cannot be kept", f.name)
 	}
 	return nil
 }
 
 func (p *Provider) forget(name provider.Function) error {
 	if err := removeFile(p.recordPath(name)); err != nil {
-		return fmt.Errorf("function %s cannot be deleted: %w", name, err)
+		return failed(err, "function %s cannot be deleted", name)
 	}
 	return nil
 }

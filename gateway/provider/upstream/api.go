@@ -72,11 +72,13 @@ func (p *Provider) Status(ctx context.Context, f provider.Function, usage bool) 
 
 // Deploy implements provider.Provider.
 func (p *Provider) Deploy(ctx context.Context, d types.FunctionDeployment) error {
+	defer p.forget(provider.Function{Namespace: d.Namespace, Name: d.Service})
 	return p.do(ctx, http.MethodPost, "/system/functions", in(d.Namespace), d, nil)
 }
 
 // Update implements provider.Provider.
 func (p *Provider) Update(ctx context.Context, d types.FunctionDeployment) error {
+	defer p.forget(provider.Function{Namespace: d.Namespace, Name: d.Service})
 	return p.do(ctx, http.MethodPut, "/system/functions", in(d.Namespace), d, nil)
 }
 
@@ -89,6 +91,11 @@ func (p *Provider) Delete(ctx context.Context, f provider.Function) error {
 
 // Scale implements provider.Provider.
 func (p *Provider) Scale(ctx context.Context, f provider.Function, replicas uint64) error {
+	defer p.forget(f)
+	return p.scale(ctx, f, replicas)
+}
+
+func (p *Provider) scale(ctx context.Context, f provider.Function, replicas uint64) error {
 	return p.do(ctx, http.MethodPost, "/system/scale-function/"+f.Name, in(f.Namespace),
 		types.ScaleServiceRequest{ServiceName: f.Name, Namespace: f.Namespace, Replicas: replicas}, nil)
 }
@@ -170,7 +177,7 @@ func (p *Provider) Logs(ctx context.Context, r logs.Request, emit func(logs.Mess
 	if r.Tail > 0 {
 		query.Set("tail", strconv.Itoa(r.Tail))
 	}
-	res, err := p.send(ctx, http.MethodGet, "/system/logs", query, nil)
+	res, err := p.send(ctx, http.MethodGet, p.logs+"/system/logs", query, nil)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const (
 // nil. The namespace goes into the query also where the body has it: providers
 // differ in which of the two they read.
 func (p *Provider) do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	res, err := p.send(ctx, method, path, query, in)
+	res, err := p.send(ctx, method, p.base+path, query, in)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (p *Provider) do(ctx context.Context, method, path string, query url.Values
 }
 
 // send returns the answer if it is a success. ctx bounds reading it, too.
-func (p *Provider) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
+func (p *Provider) send(ctx context.Context, method, address string, query url.Values, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -50,7 +50,7 @@ func (p *Provider) send(ctx context.Context, method, path string, query url.Valu
 		}
 		body = bytes.NewReader(encoded)
 	}
-	target := p.base + path
+	target := address
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -61,8 +61,8 @@ func (p *Provider) send(ctx context.Context, method, path string, query url.Valu
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if p.user != "" {
-		req.SetBasicAuth(p.user, p.password)
+	if p.config.User != "" {
+		req.SetBasicAuth(p.config.User, p.config.Password)
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
@@ -72,7 +72,7 @@ func (p *Provider) send(ctx context.Context, method, path string, query url.Valu
 		return res, nil
 	}
 	defer res.Body.Close()
-	return nil, refusal(method, p.base+path, res)
+	return nil, refusal(method, address, res)
 }
 
 // refusal is the error for an answer that is no success.

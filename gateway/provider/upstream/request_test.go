@@ -107,6 +107,41 @@ func TestListWithoutNamespaces(t *testing.T) {
 	require.Len(t, functions, 1)
 }
 
+// TestLogsProvider: logs come from it, and all else from the functions provider.
+func TestLogsProvider(t *testing.T) {
+	t.Parallel()
+	functions := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/system/function/env" {
+			t.Errorf("the functions provider is asked for %s", r.URL.Path)
+		}
+		_, _ = io.WriteString(w, `{"name":"env"}`)
+	}))
+	t.Cleanup(functions.Close)
+	loki := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if r.RequestURI != "/loki/system/logs?follow=false&name=env&namespace=dev&tail=2" || user != "admin" || password != "pw" {
+			t.Errorf("the logs provider is asked for %s by %q %q", r.RequestURI, user, password)
+		}
+		_, _ = io.WriteString(w, `{"name":"env","text":"hello"}`+"\n")
+	}))
+	t.Cleanup(loki.Close)
+	base, err := url.Parse(functions.URL)
+	require.NoError(t, err)
+	logsBase, err := url.Parse(loki.URL + "/loki/")
+	require.NoError(t, err)
+	p, err := New(Config{URL: base, Logs: logsBase, User: "admin", Password: "pw"})
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	_, err = p.Status(t.Context(), provider.Function{Namespace: "dev", Name: "env"}, false)
+	require.NoError(t, err)
+	var lines []string
+	require.NoError(t, p.Logs(t.Context(), logs.Request{Name: "env", Namespace: "dev", Tail: 2}, func(m logs.Message) error {
+		lines = append(lines, m.Text)
+		return nil
+	}))
+	require.Equal(t, []string{"hello"}, lines)
+}
+
 func TestBadLogs(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"<html>\n", `{"text":"` + strings.Repeat("x", maxLine) + `"}`} {
