@@ -54,6 +54,15 @@ type Gateway struct {
 	// true). Without it API tokens do; and where there cannot be any, as iam_dir
 	// is not set and empty, everybody who can reach the gateway.
 	BasicAuth bool
+	// AuthProxyURL is asked who may do what below /system/, in the place of all
+	// that we know (auth_proxy_url); nil = we decide.
+	AuthProxyURL *url.URL
+	// AuthPassBody sends it the request bodies, too (auth_pass_body,
+	// auth_proxy_pass_body).
+	AuthPassBody bool
+	// ValidateForwarded says that the gateways that ask our /validate describe
+	// their requests themselves (validate_forwarded).
+	ValidateForwarded bool
 	// GenerateIAM, GenerateKey and GenerateSecrets say that the three paths above
 	// are ours to fill: a path the operator gave must hold what it should
 	// already, so that one that is misspelt is noticed.
@@ -158,6 +167,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		BasicAuth:         e.boolean(true, "basic_auth"),
+		AuthProxyURL:      e.httpURL("auth_proxy_url"),
+		AuthPassBody:      e.boolean(false, "auth_proxy_pass_body", "auth_pass_body"),
+		ValidateForwarded: e.boolean(false, "validate_forwarded"),
 		Debug:             e.boolean(false, "debug"),
 
 		ScaleFromZero:       e.boolean(e.values["functions_provider_url"] == "", "scale_from_zero"),
@@ -221,6 +233,12 @@ func ParseGateway(environ []string) (Gateway, error) {
 	}
 	if u := c.FunctionsProvider; u != nil && (u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
 		e.bad("functions_provider_url", u.String(), "an http:// URL without a query or fragment")
+	}
+	if u := c.AuthProxyURL; u != nil && u.Fragment != "" {
+		e.bad("auth_proxy_url", u.String(), "a URL without a fragment")
+	}
+	if c.AuthProxyURL != nil && c.ValidateForwarded {
+		e.bad("validate_forwarded", "true", "nothing while auth_proxy_url is set: a gateway that asks another one answers none itself")
 	}
 	if u := c.LogsProvider; u != nil && embedded {
 		e.bad("logs_provider_url", u.String(), "nothing without functions_provider_url: logs of functions that run here are kept here")
