@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,13 +40,13 @@ func TestDiskFull(t *testing.T) {
 		} else {
 			require.NoError(t, o.Ready())
 		}
+		if keepAll {
+			n += 2 // those that wait in memory
+		}
 		to.set(nil)
 		stop := run(t, o)
-		require.Eventually(t, func() bool { return len(to.numbers(t)) >= int(n) }, patience, 1e6)
-		if keepAll {
-			require.Eventually(t, func() bool { return o.Ready() == nil }, patience, 1e6)
-			n += 2 // those that waited in memory
-		}
+		require.Eventually(t, func() bool { return len(to.numbers(t)) >= int(n) }, patience, time.Millisecond)
+		require.NoError(t, o.Ready())
 		stop()
 		require.Equal(t, upTo(n), to.numbers(t))
 		require.Zero(t, counted(t, o)["damaged"], "what was written of an event was taken back")

@@ -33,7 +33,7 @@ type Config struct {
 	Dir string
 	// To is where the events go.
 	To Destination
-	// KeepAll has Ready fail when the spool is full or cannot be written, for
+	// KeepAll has Ready fail while the spool is full or cannot be written, for
 	// callers who do nothing then; else the oldest events are dropped.
 	KeepAll bool
 	// MaxBytes bounds the spool; 0 = 256 MiB.
@@ -50,7 +50,7 @@ type Config struct {
 	Logf, Warnf        func(format string, args ...any)
 }
 
-// Destination is what batches are delivered to: a Webhook, or a File.
+// Destination is what batches are delivered to: a Webhook, a File or a Stream.
 type Destination interface {
 	// Deliver returns nil when the batch has been taken. After an error the same
 	// batch comes again. Errors hold no secret.
@@ -118,8 +118,8 @@ func (o *Outbox) Ready() error {
 	return o.writePending()
 }
 
-// Append takes one event. With an error it is lost, and counted as such; with
-// KeepAll it then waits in memory for the next Ready that succeeds.
+// Append takes one event. With an error it is dropped; with KeepAll it then waits
+// in memory until it can be written.
 func (o *Outbox) Append(e types.Event) error {
 	line, err := encode(e)
 	if err != nil {
@@ -195,6 +195,7 @@ func (o *Outbox) next(ctx context.Context) *segment {
 	for ctx.Err() == nil {
 		var due <-chan time.Time
 		o.mu.Lock()
+		_ = o.writePending() // a delivery may have made room
 		if len(o.closed) == 0 && o.active != nil {
 			age := time.Since(o.active.begun)
 			if age >= o.config.BatchWait {
@@ -221,6 +222,7 @@ func (o *Outbox) next(ctx context.Context) *segment {
 func (o *Outbox) rest() *segment {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	_ = o.writePending()
 	if len(o.closed) == 0 {
 		o.rotate()
 	}
