@@ -273,6 +273,7 @@ func TestEventsSlowWebhook(t *testing.T) {
 	release := make(chan struct{})
 	var hanging atomic.Int64
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		hanging.Add(1)
 		select {
 		case <-release:
