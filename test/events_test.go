@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -333,6 +334,34 @@ func TestEventsToFiles(t *testing.T) {
 			require.Regexp(t, `(?m)^{"event":"function_usage","namespace":"dev","function_name":"env","started":"\S+Z","duration":\d+,"memory_bytes":67108864}$`, text)
 		})
 	}
+}
+
+// TestEventsReaderLeaves: a gateway outlives the reader of its stdout, and keeps
+// what that one has not read.
+func TestEventsReaderLeaves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	stderr := newOutput()
+	cmd := exec.Command(binary("gateway"))
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, writer, stderr
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0", "metering=true", "events_file=-", "events_batch_wait=1ms", "function_namespace=dev",
+		"functions_provider_url=" + newProvider(t).URL, "listen=127.0.0.1:0", "metrics_port=0"}
+	require.NoError(t, cmd.Start())
+	p := &program{cmd: cmd, stderr: stderr, stdout: newOutput(), exited: make(chan struct{})}
+	go func() { _ = cmd.Wait(); close(p.exited) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-p.exited })
+	require.NoError(t, errors.Join(writer.Close(), reader.Close()))
+	url := stderr.find(t, p, `listening on (http://\S+),`)[1]
+	require.Equal(t, 200, get(t, url+"/function/env").status)
+	stderr.find(t, p, `function_usage events cannot be delivered, .* broken pipe`)
+	require.Equal(t, 200, get(t, url+"/function/env").status)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Zero(t, p.wait(t))
+
+	again, _ := startAudited(t, dir, newProvider(t).URL, "metering=true", "events_file=-")
+	again.stdout.find(t, again, `(?s)"event":"function_usage".*"event":"function_usage"`)
 }
 
 func TestEventsStartErrors(t *testing.T) {

@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
+	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/rs/zerolog"
@@ -24,12 +25,12 @@ type recorded struct {
 
 // openEvents opens what settings ask for, in data_dir, which is locked: a spool is
 // for one process.
-func openEvents(settings config.Gateway, stdout io.Writer, log zerolog.Logger) (recorded, error) {
+func openEvents(settings config.Gateway, log zerolog.Logger) (recorded, error) {
 	c := settings.Events
 	if !c.Auditing && !c.Metering {
 		return recorded{}, nil
 	}
-	to, err := destination(settings, stdout)
+	to, err := destination(settings)
 	if err != nil {
 		return recorded{}, err
 	}
@@ -58,7 +59,7 @@ func openEvents(settings config.Gateway, stdout io.Writer, log zerolog.Logger) (
 	return r, nil
 }
 
-func destination(settings config.Gateway, stdout io.Writer) (events.Destination, error) {
+func destination(settings config.Gateway) (events.Destination, error) {
 	c := settings.Events
 	switch {
 	case c.URL != nil:
@@ -72,10 +73,27 @@ func destination(settings config.Gateway, stdout io.Writer) (events.Destination,
 		}
 		return webhook, nil
 	case c.File == "-":
+		stdout, err := duplicate(os.Stdout)
+		if err != nil {
+			return nil, fmt.Errorf("events_file: stdout: %w", err)
+		}
 		return events.NewStream(stdout), nil
 	default:
 		return &events.File{Path: c.File}, nil
 	}
+}
+
+// duplicate returns f under another number. Under its own, Go ends the process
+// when stdout's reader has gone (SIGPIPE).
+func duplicate(f *os.File) (*os.File, error) {
+	syscall.ForkLock.RLock() // functions must not inherit it
+	defer syscall.ForkLock.RUnlock()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // run delivers until ctx ends, and then for a moment what is left.

@@ -119,7 +119,7 @@ func run(environ []string, dev *development) error {
 		return err
 	}
 	defer functions.remove()
-	recorded, err := openEvents(settings, os.Stdout, log)
+	recorded, err := openEvents(settings, log)
 	if err != nil {
 		return err
 	}
