@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,6 +160,12 @@ func (g *Gateway) judge(ctx *fasthttp.RequestCtx, w wish, who caller) (*route, o
 	query, err := url.ParseQuery(strings.TrimPrefix(w.query, "?"))
 	if err != nil {
 		return route, operation{}, badRequest("the query cannot be read: %s", err)
+	}
+	for name, values := range query {
+		// Of several we take the first, and an auth plugin perhaps the last.
+		if len(slices.Compact(values)) > 1 {
+			return route, operation{}, badRequest("the query has %q with different values", clip(name))
+		}
 	}
 	op, err := route.read(&request{ctx: ctx, parameter: parameter, query: query, body: w.body, caller: who, needsBody: w.elsewhere})
 	if err != nil {

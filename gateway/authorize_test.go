@@ -348,6 +348,14 @@ var tricks = []struct {
 	{"HEAD", "/system/namespace/prod", "", 403, ""},
 	{"HEAD", "/system/namespace/dev", "", 200, ""},
 
+	// What a plugin, or somebody behind us, might read in another way.
+	{"POST", "/system/functions", `{"service":"new","Namespace":"dev"}`, 400, ""},
+	{"POST", "/system/functions", `{"Service":"new","namespace":"dev"}`, 400, ""},
+	{"DELETE", "/system/functions", `{"functionname":"env","namespace":"dev"}`, 400, ""},
+	{"DELETE", "/system/functions", "{\"functionName\":\"env\",\"name\u017fpace\":\"dev\"}", 400, ""},
+	{"GET", "/system/logs?name=env&name=other&namespace=dev", "", 400, ""},
+	{"GET", "/system/namespace/dev?a=1&a=1", "", 200, ""},
+
 	// The method as somebody behind us might read it.
 	{"GET", "/system/namespace/dev", "", 200, "X-HTTP-Method-Override: DELETE"},
 	{"GET", "/system/namespace/dev?_method=DELETE", "", 200, ""},

@@ -92,7 +92,7 @@ func climbs(path []byte) bool {
 		return true // there is no telling what others make of it
 	}
 	for segment := range strings.SplitSeq(strings.ReplaceAll(decoded, `\`, "/"), "/") {
-		if segment == ".." {
+		if segment, _, _ = strings.Cut(segment, ";"); segment == ".." { // with a parameter, to Java servers
 			return true
 		}
 	}

@@ -51,12 +51,13 @@ func TestPathStaysBehindPrefix(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/../../system/functions", "/..", "/a/..", "/%2e%2E/x", "/.%2e/x", "/..%2f..%2fsystem", `/..\..\system`, "/..%5c..%5csystem", "/%zz/%2e%2e/x",
+		"/..;/..;a=b/system/functions", "/%2e%2e%3b/x",
 	} {
 		answer := call(path)
 		require.True(t, strings.HasPrefix(answer, "HTTP/1.1 400 "), "%s: %s", path, answer)
 		require.NotContains(t, answer, "target=", path)
 	}
-	for _, path := range []string{"", "/", "/a%2Fb", "/...", "/a..b/..c", "/%252e%252e/", "/a?../.."} {
+	for _, path := range []string{"", "/", "/a%2Fb", "/...", "/a..b/..c", "/%252e%252e/", "/a?../..", "/a;../..b;"} {
 		want := "/function/env.fn" + path
 		if path == "" {
 			want += "/"
