@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -122,19 +121,28 @@ type Gateway struct {
 	Debug   bool // debug: log every request
 }
 
-// namePattern is a DNS label (RFC 1123), which names of functions and
-// namespaces are.
-var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+// ValidName reports whether name can name a function or a namespace: whether it
+// is a DNS label (RFC 1123).
+func ValidName(name string) bool { return len(name) <= 63 && isLabel(name) }
 
-// ValidName reports whether name can name a function or a namespace.
-func ValidName(name string) bool { return namePattern.MatchString(name) }
+// ValidSecretName reports whether name can name a secret in Kubernetes: whether
+// it is a DNS subdomain (RFC 1123), labels of any length with dots between them.
+// No path can be made of it.
+func ValidSecretName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if !isLabel(label) {
+			return false
+		}
+	}
+	return len(name) <= 253
+}
 
-// secretPattern is a DNS subdomain (RFC 1123), which names of secrets are in
-// Kubernetes: labels with dots between them. No path can be made of it.
-var secretPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-
-// ValidSecretName reports whether name can name a secret.
-func ValidSecretName(name string) bool { return len(name) <= 253 && secretPattern.MatchString(name) }
+// isLabel is by hand: a regular expression is compiled at every start, of
+// fwatchdog too, which has to be quick.
+func isLabel(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		s[0] != '-' && s[len(s)-1] != '-'
+}
 
 // ParseGateway reads the gateway's configuration from environ, a list of
 // "name=value". The error is an [*Error] that names every bad variable.
