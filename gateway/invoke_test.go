@@ -66,6 +66,39 @@ func TestPathStaysBehindPrefix(t *testing.T) {
 	}
 }
 
+// TestFunctionsDoNotSeeThePassword, whichever way it is written.
+func TestFunctionsDoNotSeeThePassword(t *testing.T) {
+	t.Parallel()
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Join(r.Header.Values("Authorization"), ","))
+	}))
+	t.Cleanup(behind.Close)
+	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
+	t.Cleanup(upstream.Close)
+	l := listenTCP(t)
+	serve(t, l, Config{Provider: behindPrefix{upstream: upstream}, DefaultNamespace: "fn", Admin: Credentials{"admin", "pw"}})
+	for headers, want := range map[string]string{
+		"Authorization: Basic YWRtaW46cHc=":                                          "",
+		"authorization: basic YWRtaW46cHc=":                                          "",
+		"AUTHORIZATION: Basic YWRtaW46cHc=\r\nAUTHORIZATION: Basic YWRtaW46cHc=":     "",
+		"Authorization: Basic YWRtaW46b3RoZXI=\r\nauthorization: Basic YWRtaW46cHc=": "Basic YWRtaW46b3RoZXI=",
+		"Authorization: Basic YWRtaW46b3RoZXI=":                                      "Basic YWRtaW46b3RoZXI=",
+		"Authorization: Bearer YWRtaW46cHc=":                                         "Bearer YWRtaW46cHc=",
+	} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "GET /function/env HTTP/1.1\r\nHost: h\r\n"+headers+"\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 200 "), "%s", answer)
+		_, got, _ := strings.Cut(string(answer), "\r\n\r\n")
+		require.Equal(t, want, got, headers)
+	}
+}
+
 func TestAsync(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil)

@@ -131,6 +131,9 @@ func (p *plugin) ask(ctx context.Context, method string, header http.Header, bod
 		return failure(http.StatusBadGateway, "the auth plugin cannot be asked", err)
 	}
 	req.Header = header.Clone()
+	// A server that does not read a body takes it for the next question, and its
+	// answer to that for the one to somebody else's.
+	req.Close = len(body) > 0
 	res, err := p.client.Do(req)
 	if err != nil {
 		return p.unanswered(ctx, err)

@@ -217,6 +217,7 @@ func TestPluginBody(t *testing.T) {
 	require.Equal(t, 202, got, answer)
 	_, r, body := p.take()
 	require.Equal(t, sent, body)
+	require.True(t, r.Close, "what is left of a body is no further question")
 	require.Equal(t, int64(len(sent)), r.ContentLength)
 	require.Equal(t, "Deploy new.dev i", a.take())
 
