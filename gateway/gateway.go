@@ -79,6 +79,9 @@ type Gateway struct {
 	metrics *metrics
 	counts  *counts // nil = those of metrics
 	server  *fasthttp.Server
+	// deploying has one deployment of a function at a time: who may only create
+	// would else replace what has been made since it was found missing.
+	deploying turns
 	// draining tells clients to send their next request to another gateway.
 	draining atomic.Bool
 	// life ends when draining begins, and ends what is followed without an end.
