@@ -268,7 +268,8 @@ func TestPluginBodiesAreBounded(t *testing.T) {
 		got, _ := a.send(t, "POST", "/system/functions", "", `{"service":"new","namespace":"dev"}`)
 		return got
 	}
-	require.Eventually(t, func() bool { return deploys() == 503 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return a.gateway.plugin.unjudged.Load() == maxUnjudged }, 10*time.Second, time.Millisecond)
+	require.Equal(t, 503, deploys())
 	got, _ := a.send(t, "GET", "/system/namespace/dev", "", "")
 	require.Equal(t, 200, got, "what has no body is not in their way")
 	for _, conn := range strangers {
