@@ -169,7 +169,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		}
 		return caller{name: "anybody", granted: everything}, g.foreignPage(ctx)
 	}
-	if g.config.Admin.match(authorization) {
+	if g.config.Admin.Match(authorization) {
 		return caller{name: g.config.Admin.User(), granted: everything}, g.foreignPage(ctx)
 	}
 	token, err := auth.Bearer(authorization...)
@@ -249,7 +249,7 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 		case http.StatusInternalServerError, http.StatusInsufficientStorage:
 			g.config.Log.Error().Msg(e.Message)
 		case http.StatusUnauthorized:
-			if g.config.Admin.set() {
+			if g.config.Admin.Set() {
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)
 			}
 			ctx.Response.Header.Add("WWW-Authenticate", `Bearer realm="Restricted"`)
