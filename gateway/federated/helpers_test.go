@@ -76,6 +76,7 @@ func (p *idp) token(t *testing.T, change, header map[string]any) string {
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, p.claims(change))
 	token.Header["kid"] = "1"
 	maps.Copy(token.Header, header)
+	maps.DeleteFunc(token.Header, func(_ string, v any) bool { return v == nil })
 	signed, err := token.SignedString(p.key)
 	require.NoError(t, err)
 	return signed
@@ -88,7 +89,6 @@ type local struct {
 
 	mu       sync.Mutex
 	requests []*http.Request
-	bodies   []string
 }
 
 func newLocal(t *testing.T, handler http.HandlerFunc) *local {
@@ -102,11 +102,7 @@ func newLocal(t *testing.T, handler http.HandlerFunc) *local {
 			handler(w, r)
 			return
 		}
-		body, _ := io.ReadAll(r.Body)
-		l.mu.Lock()
-		l.bodies = append(l.bodies, string(body))
-		l.mu.Unlock()
-		_, _ = io.WriteString(w, "local")
+		_, _ = io.Copy(w, io.MultiReader(strings.NewReader("local "), r.Body))
 	}))
 	l.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -116,6 +112,13 @@ func newLocal(t *testing.T, handler http.HandlerFunc) *local {
 	l.Start()
 	t.Cleanup(l.Close)
 	return l
+}
+
+// count returns how many requests have come.
+func (l *local) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.requests)
 }
 
 func (l *local) last(t *testing.T) *http.Request {
@@ -133,6 +136,7 @@ type fed struct {
 	log     *syncBuffer
 	idp     *idp
 	local   *local
+	stop    func() // and wait until it has
 }
 
 type syncBuffer struct {
@@ -173,11 +177,12 @@ func newFed(t *testing.T, handler http.HandlerFunc, change func(*Config)) *fed {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ended)
 		upstream.Close()
 	})
+	t.Cleanup(f.stop)
 	return f
 }
 
