@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"github.com/gatehound/gatehound/auth/jwks"
 )
 
@@ -47,10 +45,7 @@ type Verifier struct {
 	claims          []string
 	leeway          time.Duration
 	now             func() time.Time
-	// verdicts by the token's SHA-256: no token is kept. A signature costs
-	// tens of µs, the rest of the hop a few. Refused tokens are not in here,
-	// so a flood of them cannot push good ones out.
-	verdicts *otter.Cache[[sha256.Size]byte, verdict]
+	verdicts        verdicts
 }
 
 // maxKept bounds the claims of one verdict, in bytes. Whoever can have their
@@ -90,10 +85,6 @@ func NewVerifier(c Config) (*Verifier, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	verdicts, err := otter.New(&otter.Options[[sha256.Size]byte, verdict]{MaximumSize: c.CacheSize})
-	if err != nil {
-		return nil, fmt.Errorf("cache of %d verdicts: %w", c.CacheSize, err)
-	}
 	return &Verifier{
 		keys:      c.Keys,
 		namespace: c.Namespace,
@@ -101,7 +92,7 @@ func NewVerifier(c Config) (*Verifier, error) {
 		claims:    c.Claims,
 		leeway:    c.Leeway,
 		now:       c.Now,
-		verdicts:  verdicts,
+		verdicts:  verdicts{max: c.CacheSize, entries: make(map[[sha256.Size]byte]verdict)},
 	}, nil
 }
 
@@ -115,7 +106,7 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 		return nil, err
 	}
 	sum := sha256.Sum256(token)
-	if d, ok := v.verdicts.GetIfPresent(sum); ok && !d.key.Withdrawn() && v.now().Before(d.expires) {
+	if d, ok := v.verdicts.get(sum); ok && !d.key.Withdrawn() && v.now().Before(d.expires) {
 		return d.caller, d.err
 	}
 
@@ -140,7 +131,7 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 		d.err = ErrForbidden
 	}
 	if d.caller.size() <= maxKept {
-		v.verdicts.Set(sum, d)
+		v.verdicts.set(sum, d)
 	}
 	return d.caller, d.err
 }

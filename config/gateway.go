@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +54,15 @@ type Gateway struct {
 	// true). Without it API tokens do; and where there cannot be any, as iam_dir
 	// is not set and empty, everybody who can reach the gateway.
 	BasicAuth bool
+	// AuthProxyURL is asked who may do what below /system/, in the place of all
+	// that we know (auth_proxy_url); nil = we decide.
+	AuthProxyURL *url.URL
+	// AuthPassBody sends it the request bodies, too (auth_pass_body,
+	// auth_proxy_pass_body).
+	AuthPassBody bool
+	// ValidateForwarded says that the gateways that ask our /validate describe
+	// their requests themselves (validate_forwarded).
+	ValidateForwarded bool
 	// GenerateIAM, GenerateKey and GenerateSecrets say that the three paths above
 	// are ours to fill: a path the operator gave must hold what it should
 	// already, so that one that is misspelt is noticed.
@@ -113,19 +121,28 @@ type Gateway struct {
 	Debug   bool // debug: log every request
 }
 
-// namePattern is a DNS label (RFC 1123), which names of functions and
-// namespaces are.
-var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+// ValidName reports whether name can name a function or a namespace: whether it
+// is a DNS label (RFC 1123).
+func ValidName(name string) bool { return len(name) <= 63 && isLabel(name) }
 
-// ValidName reports whether name can name a function or a namespace.
-func ValidName(name string) bool { return namePattern.MatchString(name) }
+// ValidSecretName reports whether name can name a secret in Kubernetes: whether
+// it is a DNS subdomain (RFC 1123), labels of any length with dots between them.
+// No path can be made of it.
+func ValidSecretName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if !isLabel(label) {
+			return false
+		}
+	}
+	return len(name) <= 253
+}
 
-// secretPattern is a DNS subdomain (RFC 1123), which names of secrets are in
-// Kubernetes: labels with dots between them. No path can be made of it.
-var secretPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-
-// ValidSecretName reports whether name can name a secret.
-func ValidSecretName(name string) bool { return len(name) <= 253 && secretPattern.MatchString(name) }
+// isLabel is by hand: a regular expression is compiled at every start, of
+// fwatchdog too, which has to be quick.
+func isLabel(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
+		s[0] != '-' && s[len(s)-1] != '-'
+}
 
 // ParseGateway reads the gateway's configuration from environ, a list of
 // "name=value". The error is an [*Error] that names every bad variable.
@@ -150,6 +167,9 @@ func ParseGateway(environ []string) (Gateway, error) {
 		IAMNamespace:      e.str("openfaas", "iam_namespace"),
 		Kubeconfig:        e.str("", "KUBECONFIG"),
 		BasicAuth:         e.boolean(true, "basic_auth"),
+		AuthProxyURL:      e.httpURL("auth_proxy_url"),
+		AuthPassBody:      e.boolean(false, "auth_proxy_pass_body", "auth_pass_body"),
+		ValidateForwarded: e.boolean(false, "validate_forwarded"),
 		Debug:             e.boolean(false, "debug"),
 
 		ScaleFromZero:       e.boolean(e.values["functions_provider_url"] == "", "scale_from_zero"),
@@ -213,6 +233,12 @@ func ParseGateway(environ []string) (Gateway, error) {
 	}
 	if u := c.FunctionsProvider; u != nil && (u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "") {
 		e.bad("functions_provider_url", u.String(), "an http:// URL without a query or fragment")
+	}
+	if u := c.AuthProxyURL; u != nil && u.Fragment != "" {
+		e.bad("auth_proxy_url", u.String(), "a URL without a fragment")
+	}
+	if c.AuthProxyURL != nil && c.ValidateForwarded {
+		e.bad("validate_forwarded", "true", "nothing while auth_proxy_url is set: a gateway that asks another one answers none itself")
 	}
 	if u := c.LogsProvider; u != nil && embedded {
 		e.bad("logs_provider_url", u.String(), "nothing without functions_provider_url: logs of functions that run here are kept here")

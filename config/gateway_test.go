@@ -62,7 +62,18 @@ func TestParseGatewayValues(t *testing.T) {
 	require.False(t, c.IAMKubernetes)
 
 	require.True(t, c.BasicAuth)
+	require.False(t, c.AuthPassBody)
 	require.False(t, c.ScaleFromZero, "as upstream, in front of a provider")
+
+	c, err = ParseGateway([]string{"auth_proxy_url=https://plugin:8443/validate?v=1", "auth_proxy_pass_body=true", "basic_auth=true"})
+	require.NoError(t, err)
+	require.Equal(t, "https://plugin:8443/validate?v=1", c.AuthProxyURL.String())
+	require.True(t, c.AuthPassBody)
+	c, err = ParseGateway([]string{"auth_proxy_pass_body=true", "auth_pass_body=false", "validate_forwarded=true"})
+	require.NoError(t, err)
+	require.Nil(t, c.AuthProxyURL)
+	require.False(t, c.AuthPassBody, "the last of the aliases wins")
+	require.True(t, c.ValidateForwarded)
 
 	c, err = ParseGateway([]string{
 		"functions_provider_url=http://provider:8081", "system_issuer=https://gw.example.com", "scale_from_zero=true", "probe_functions=true",
@@ -144,6 +155,11 @@ func TestParseGatewayErrors(t *testing.T) {
 		{"stack file with a provider", []string{"functions_provider_url=http://p", "system_issuer=http://a", "stack_file=x"}, `stack_file="x"`},
 		{"provider by https", []string{"functions_provider_url=https://p", "system_issuer=http://a"}, `functions_provider_url="https://p": want an http:// URL`},
 		{"provider with query", []string{"functions_provider_url=http://p?x", "system_issuer=http://a"}, `functions_provider_url="http://p?x"`},
+		{"plugin without scheme", []string{"auth_proxy_url=plugin/validate"}, `auth_proxy_url="plugin/validate": want an http:// or https:// URL`},
+		{"credentials for the plugin", []string{"auth_proxy_url=http://u:secret@p/validate"}, `auth_proxy_url="http://[hidden]@p/validate"`},
+		{"plugin with fragment", []string{"auth_proxy_url=http://p/#x"}, `auth_proxy_url="http://p/#x": want a URL without a fragment`},
+		{"pass body", []string{"auth_pass_body=on"}, `auth_pass_body="on": want true or false`},
+		{"plugin of others and of its own", []string{"auth_proxy_url=http://p", "validate_forwarded=1"}, `validate_forwarded="true": want nothing while auth_proxy_url is set`},
 		{"logs without a provider", []string{"logs_provider_url=http://l"}, `logs_provider_url="http://l": want nothing without functions_provider_url`},
 		{"logs with query", []string{"functions_provider_url=http://p", "system_issuer=http://a", "logs_provider_url=http://l?x"}, `logs_provider_url="http://l?x"`},
 		{"Prometheus by URL", []string{"faas_prometheus_host=http://p"}, `faas_prometheus_host="http://p": want a host name`},

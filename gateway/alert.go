@@ -58,7 +58,7 @@ func (g *Gateway) alert(r *request) (operation, error) {
 	op.what = "alerts of " + strings.Join(names[:min(len(names), 10)], ", ")
 	op.run = func(ctx context.Context) error {
 		for _, f := range functions {
-			err := g.scaleByAlert(ctx, f, firing[f])
+			err := g.scaleByAlert(ctx, r, f, firing[f])
 			// What is no more needs no scaling, and the others do.
 			if err != nil && !errors.Is(err, provider.ErrNotFound) {
 				return fmt.Errorf("scaling %s for an alert: %w", f, err)
@@ -70,7 +70,7 @@ func (g *Gateway) alert(r *request) (operation, error) {
 	return op, nil
 }
 
-func (g *Gateway) scaleByAlert(ctx context.Context, f provider.Function, firing bool) error {
+func (g *Gateway) scaleByAlert(ctx context.Context, r *request, f provider.Function, firing bool) error {
 	status, err := g.config.Provider.Status(ctx, f, false)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (g *Gateway) scaleByAlert(ctx context.Context, f provider.Function, firing 
 	if want == status.Replicas {
 		return nil
 	}
-	g.config.Log.Info().Str("function", f.String()).Bool("firing", firing).Msgf("scaling from %d to %d", status.Replicas, want)
+	named(r.ctx, g.config.Log.Info()).Str("function", f.String()).Bool("firing", firing).Msgf("scaling from %d to %d", status.Replicas, want)
 	return g.config.Provider.Scale(ctx, f, want)
 }
 

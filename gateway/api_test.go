@@ -362,7 +362,7 @@ func TestProviderErrors(t *testing.T) {
 		require.Contains(t, answer, c.answer)
 		require.NotContains(t, answer, "10.0.0.1")
 	}
-	require.Contains(t, a.log.String(), `"level":"error","message":"function new.dev cannot be kept: disk full"`)
+	require.Regexp(t, `"level":"error","request_id":"[^"]+","message":"function new.dev cannot be kept: disk full"`, a.log.String())
 }
 
 func TestFollowLogs(t *testing.T) {

@@ -1,11 +1,9 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,18 +12,30 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
-	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
-	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
+
+// wish is what somebody wants of /system/: a caller of ours, or one of a gateway
+// that asks us.
+type wish struct {
+	method, path string
+	query        string // with its question mark
+	body         func() ([]byte, error)
+	// elsewhere says that we only judge it, and another gateway does it.
+	elsewhere bool
+}
 
 // request is one request to /system/ of a caller who is known.
 type request struct {
 	ctx       *fasthttp.RequestCtx
 	parameter string // the path's last segment, where the route has one
 	query     url.Values
+	body      func() ([]byte, error)
 	caller    caller
+	// needsBody says that an empty body is hardly what the caller sent: the
+	// gateway that asks us has not passed it on.
+	needsBody bool
 }
 
 // operation is what a request asks for: it has been read, and nothing has been
@@ -35,6 +45,8 @@ type operation struct {
 	what string
 	// on is what the route's action must be granted on, all of it.
 	on []target
+	// mayNeed is an action that run may find to be needed as well; "" = none.
+	mayNeed string
 	// run does it and writes the answer. Its error is answered for it.
 	run func(ctx context.Context) error
 }
@@ -54,6 +66,11 @@ type caller struct {
 	name, issuer string // for the log; issuer is "" without a token
 	granted      func(action string) []iam.Resource
 	until        time.Time // when the token ends; zero = never
+	// byBrowser says that a browser adds the credentials by itself.
+	byBrowser bool
+	// again finds out anew who this is, for what outlives its request; nil = it
+	// cannot change.
+	again func(ctx context.Context) (caller, error)
 }
 
 func (c caller) may(action string, t target) bool {
@@ -68,32 +85,110 @@ func (c caller) may(action string, t target) bool {
 // administer answers a request to /system/. This is the one place where it is
 // decided who may: first who it is, then what is wanted, then whether that is
 // granted, and only then is anything done.
-func (g *Gateway) administer(ctx *fasthttp.RequestCtx, path string) {
-	who, err := g.authenticate(ctx)
-	if err != nil {
-		// Before the look-up: a stranger does not learn which routes exist.
-		g.metrics.authorized("", "unauthenticated")
-		g.config.Log.Info().Str("method", clip(string(ctx.Method()))).Str("path", clip(path)).Str("remote", ctx.RemoteAddr().String()).Msgf("refused: %v", err)
+func (g *Gateway) administer(ctx *fasthttp.RequestCtx, path, query string) {
+	if err := checkTarget(path, query); err != nil {
 		g.answerError(ctx, "", err)
 		return
 	}
-	route, parameter := g.find(ctx, path)
-	if route == nil {
-		return
-	}
-	op, err := read(route, ctx, parameter, who)
+	w := wish{method: string(ctx.Method()), path: path, query: query, body: func() ([]byte, error) { return readBody(ctx, maxBody) }}
+	who, err := g.admit(ctx, &w)
 	if err != nil {
-		g.answerError(ctx, op.what, err)
+		g.refuseStranger(ctx, path, err)
 		return
 	}
-	err = authorize(route.action, op, who)
+	route, op, err := g.judge(ctx, w, who)
 	if err == nil {
 		bounded, cancel := g.boundOperation()
 		err = op.run(bounded)
 		cancel()
 	}
+	g.conclude(ctx, w, route, op, who, err)
+}
+
+// admit returns who sent a request, as we or the auth plugin know them. What a
+// plugin has read of the body is what w has from then on.
+func (g *Gateway) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
+	if g.plugin != nil {
+		// It may go by a cookie.
+		if err := g.foreignPage(ctx, string(ctx.Host())); err != nil {
+			return caller{}, err
+		}
+		return g.plugin.admit(ctx, w)
+	}
+	who, err := g.authenticate(ctx)
+	if err == nil && who.byBrowser {
+		err = g.foreignPage(ctx, string(ctx.Host()))
+	}
+	return who, err
+}
+
+// refuseStranger answers who is not known, before any look-up: a stranger does
+// not learn which routes exist.
+func (g *Gateway) refuseStranger(ctx *fasthttp.RequestCtx, path string, err error) {
+	g.metrics.authorized("", "unauthenticated")
+	named(ctx, g.config.Log.Info()).Str("method", clip(string(ctx.Method()))).Str("path", clip(path)).Str("remote", ctx.RemoteAddr().String()).Msgf("refused: %v", err)
+	g.answerError(ctx, "", err)
+}
+
+// checkTarget refuses what readers of a request target (RFC 9112 §3.2) read in
+// more than one way: to some, it ends at a #.
+func checkTarget(path, query string) error {
+	if !visible(path) || !visible(query) || strings.Contains(path+query, "#") {
+		return badRequest("the request target has a # or another character that must be percent-encoded")
+	}
+	return nil
+}
+
+// visible reports whether s is of visible ASCII characters alone.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// judge finds out what a wish is about and whether that is granted. Nothing is
+// done yet. Without op.run it is not known what it is about.
+func (g *Gateway) judge(ctx *fasthttp.RequestCtx, w wish, who caller) (*route, operation, error) {
+	route, parameter, err := g.find(ctx, w.method, w.path)
+	if err != nil {
+		return nil, operation{}, err
+	}
+	query, err := url.ParseQuery(strings.TrimPrefix(w.query, "?"))
+	if err != nil {
+		return route, operation{}, badRequest("the query cannot be read: %s", err)
+	}
+	op, err := route.read(&request{ctx: ctx, parameter: parameter, query: query, body: w.body, caller: who, needsBody: w.elsewhere})
+	if err != nil {
+		return route, operation{}, err
+	}
+	return route, op, authorize(route.action, op, who, w.elsewhere)
+}
+
+// authorize reports what is missing. With elsewhere, all must be granted that
+// might come up: no list is filtered there, and nobody asks again.
+func authorize(action string, op operation, who caller, elsewhere bool) error {
+	for _, t := range op.on {
+		t.some = t.some && !elsewhere
+		if !who.may(action, t) {
+			return forbidden(action, t)
+		}
+		if elsewhere && op.mayNeed != "" && !who.may(op.mayNeed, t) {
+			return forbidden(op.mayNeed, t)
+		}
+	}
+	return nil
+}
+
+// conclude answers err, if there is one, and counts and logs what came of w.
+func (g *Gateway) conclude(ctx *fasthttp.RequestCtx, w wish, route *route, op operation, who caller, err error) {
 	if err != nil {
 		g.answerError(ctx, op.what, err)
+	}
+	if op.run == nil {
+		return
 	}
 	result := "allowed"
 	if isForbidden(err) {
@@ -101,27 +196,11 @@ func (g *Gateway) administer(ctx *fasthttp.RequestCtx, path string) {
 	}
 	g.metrics.authorized(route.action, result)
 	if result == "denied" || route.changes() {
-		g.logOperation(route, op, who, ctx.Response.StatusCode(), result)
-	}
-}
-
-func read(route *route, ctx *fasthttp.RequestCtx, parameter string, who caller) (operation, error) {
-	query, err := url.ParseQuery(string(ctx.URI().QueryString()))
-	if err != nil {
-		return operation{}, badRequest("the query cannot be read: %s", err)
-	}
-	return route.read(&request{ctx: ctx, parameter: parameter, query: query, caller: who})
-}
-
-// authorize returns a 403 unless action is granted on everything that op is
-// about.
-func authorize(action string, op operation, who caller) error {
-	for _, t := range op.on {
-		if !who.may(action, t) {
-			return forbidden(action, t)
+		if w.elsewhere {
+			result += " to another gateway"
 		}
+		g.logOperation(ctx, route.method, route.action, op.what, who, result)
 	}
-	return nil
 }
 
 func forbidden(action string, t target) error {
@@ -139,115 +218,32 @@ func badRequest(format string, args ...any) error {
 
 // logOperation says who has done what. Neither bodies nor queries are in it:
 // they may hold secrets.
-func (g *Gateway) logOperation(route *route, op operation, who caller, status int, result string) {
+func (g *Gateway) logOperation(ctx *fasthttp.RequestCtx, method, action, what string, who caller, result string) {
 	level := zerolog.InfoLevel
-	if result == "denied" {
+	if strings.HasPrefix(result, "denied") {
 		level = zerolog.WarnLevel
 	}
-	e := g.config.Log.WithLevel(level).Str("subject", clip(who.name))
+	e := named(ctx, g.config.Log.WithLevel(level)).Str("subject", clip(who.name))
 	if who.issuer != "" {
 		e = e.Str("issuer", clip(who.issuer))
 	}
-	e.Str("action", route.action).Str("resource", op.what).Int("status", status).Msgf("%s %s", route.method, result)
-}
-
-// authenticate returns who sent a request: the administrator, the bearer of an
-// API token, or with an open API anybody. The error is what to answer.
-func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
-	everything := func(string) []iam.Resource { return []iam.Resource{"*"} }
-	authorization := headerValues(ctx, "Authorization")
-	if g.config.Open {
-		if !isLoopbackHost(ctx.Host()) {
-			// A page of the web whose name was made to point here (DNS rebinding).
-			return caller{}, &provider.Error{Status: http.StatusForbidden, Message: "this API is open, and only for requests to localhost or a loopback address"}
-		}
-		for _, name := range proxyHeaders {
-			if len(headerValues(ctx, name)) > 0 {
-				// Loopback is the proxy's address then, and not the caller's.
-				return caller{}, &provider.Error{Status: http.StatusForbidden, Message: "this API is open, and not to requests that a proxy passes on: the header " + name + " says so"}
-			}
-		}
-		return caller{name: "anybody", granted: everything}, g.foreignPage(ctx)
-	}
-	if g.config.Admin.Match(authorization) {
-		return caller{name: g.config.Admin.User(), granted: everything}, g.foreignPage(ctx)
-	}
-	token, err := auth.Bearer(authorization...)
-	if errors.Is(err, auth.ErrNoBearer) {
-		return caller{}, &provider.Error{Status: http.StatusUnauthorized, Message: "invalid credentials"}
-	}
-	if err != nil {
-		return caller{}, &provider.Error{Status: http.StatusUnauthorized, Message: err.Error()}
-	}
-	bounded, cancel := bound()
-	defer cancel()
-	id, err := g.config.Exchange.Authenticate(bounded, token)
-	var refusal *exchange.Error
-	switch {
-	case err == nil:
-		name, issuer := id.Subject()
-		return caller{name: name, issuer: issuer, granted: id.Granted, until: id.Expires()}, nil
-	case !errors.As(err, &refusal):
-		g.config.Log.Error().Msgf("verifying an API token: %v", err)
-		return caller{}, &provider.Error{Status: http.StatusInternalServerError, Message: "API tokens cannot be verified"}
-	case refusal.Code == exchange.TemporarilyUnavailable:
-		return caller{}, &provider.Error{Status: http.StatusServiceUnavailable, Message: refusal.Description}
-	default:
-		return caller{}, &provider.Error{Status: http.StatusUnauthorized, Message: "invalid API token: " + refusal.Description}
-	}
-}
-
-// proxyHeaders are those by which proxies say that they have passed a request on
-// (RFC 7239, RFC 9110 §7.6.3, and what was usual before).
-var proxyHeaders = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
-
-// foreignPage refuses what a page of another origin has a browser send: the
-// browser adds a remembered password by itself, and an open API wants none.
-// Whatever can change something comes with an Origin then.
-func (g *Gateway) foreignPage(ctx *fasthttp.RequestCtx) error {
-	for _, origin := range headerValues(ctx, "Origin") {
-		u, err := url.Parse(string(origin))
-		own := err == nil && strings.EqualFold(u.Host, string(ctx.Host()))
-		// A proxy in front may have changed the Host.
-		if !own && !strings.HasPrefix(g.config.Issuer.URL()+"/", string(origin)+"/") {
-			return &provider.Error{Status: http.StatusForbidden, Message: "requests of other sites' pages are refused"}
-		}
-	}
-	return nil
-}
-
-func isLoopbackHost(host []byte) bool {
-	name := string(host)
-	if h, _, err := net.SplitHostPort(name); err == nil {
-		name = h
-	}
-	ip := net.ParseIP(strings.Trim(name, "[]"))
-	return strings.EqualFold(name, "localhost") || ip != nil && ip.IsLoopback()
-}
-
-// headerValues returns the values of all headers of that name. Names come as
-// the client wrote them.
-func headerValues(ctx *fasthttp.RequestCtx, name string) [][]byte {
-	var values [][]byte
-	for n, value := range ctx.Request.Header.All() {
-		if bytes.EqualFold(n, []byte(name)) {
-			values = append(values, value)
-		}
-	}
-	return values
+	e.Str("action", action).Str("resource", what).Int("status", ctx.Response.StatusCode()).Msgf("%s %s", method, result)
 }
 
 // answerError answers a request to /system/ that is refused or has failed.
 func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) {
 	var e *provider.Error
+	var refusal *pluginRefusal
 	switch {
+	case errors.As(err, &refusal):
+		refusal.answer(ctx)
 	case errors.Is(err, provider.ErrNotFound):
 		plain(ctx, http.StatusNotFound, what+" not found")
 	case errors.As(err, &e):
 		plain(ctx, e.Status, e.Message)
 		switch e.Status {
 		case http.StatusInternalServerError, http.StatusInsufficientStorage:
-			g.config.Log.Error().Msg(e.Message)
+			named(ctx, g.config.Log.Error()).Msg(e.Message)
 		case http.StatusUnauthorized:
 			if g.config.Admin.Set() {
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)
@@ -257,10 +253,10 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 			ctx.Response.Header.Set("Retry-After", "1")
 		}
 	case errors.Is(err, context.DeadlineExceeded):
-		g.config.Log.Error().Msg(err.Error())
+		named(ctx, g.config.Log.Error()).Msg(err.Error())
 		plain(ctx, http.StatusGatewayTimeout, fmt.Sprintf("the functions provider gave no answer within the upstream_timeout of %s", g.config.UpstreamTimeout))
 	default:
-		g.config.Log.Error().Msg(err.Error())
+		named(ctx, g.config.Log.Error()).Msg(err.Error())
 		plain(ctx, http.StatusBadGateway, "the functions provider cannot be reached")
 	}
 }

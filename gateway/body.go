@@ -51,14 +51,14 @@ func readBody(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 // ignored, and so not forwarded: clients may be newer than we are. An empty
 // body is an empty object, from which what is needed will be missing.
 func (r *request) decode(v any) error {
-	body, err := readBody(r.ctx, maxBody)
-	if errors.Is(err, errBodyTooLarge) {
-		return &provider.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the request body is larger than %d bytes", maxBody)}
-	}
+	body, err := r.body()
 	if err != nil {
-		return badRequest("%s", err)
+		return bodyError(err)
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
+		if r.needsBody {
+			return badRequest("what this request is about stands in its body, and none has come: set auth_pass_body=true on the gateway that asks this one")
+		}
 		return nil
 	}
 	if err := checkJSON(body); err != nil {
@@ -68,6 +68,14 @@ func (r *request) decode(v any) error {
 		return badRequest("request body: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
+}
+
+// bodyError is what to answer when a request body cannot be read.
+func bodyError(err error) error {
+	if errors.Is(err, errBodyTooLarge) {
+		return &provider.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the request body is larger than %d bytes", maxBody)}
+	}
+	return badRequest("%s", err)
 }
 
 // checkJSON refuses what is no JSON object, and one in which a name stands

@@ -136,7 +136,7 @@ func (g *Gateway) deploy(r *request) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return onFunction(f, func(ctx context.Context) error {
+	op := onFunction(f, func(ctx context.Context) error {
 		here := target{namespace: f.Namespace, name: f.Name}
 		if !r.caller.may("Function:Update", here) {
 			_, err := g.config.Provider.Status(ctx, f, false)
@@ -148,7 +148,9 @@ func (g *Gateway) deploy(r *request) (operation, error) {
 			}
 		}
 		return accepted(r, g.config.Provider.Deploy(ctx, d))
-	}), nil
+	})
+	op.mayNeed = "Function:Update"
+	return op, nil
 }
 
 // update takes both from the body.

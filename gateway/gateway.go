@@ -7,9 +7,11 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -39,6 +41,14 @@ type Config struct {
 	// Open lets everybody who can reach us do everything there, and is for
 	// loopback alone.
 	Open bool
+	// AuthPlugin is asked, in our place, who may do what below /system/
+	// (auth_proxy_url); nil = we decide.
+	AuthPlugin *url.URL
+	// AuthPassBody sends it the request bodies, too.
+	AuthPassBody bool
+	// ValidateForwarded says that the gateways that ask our /validate set
+	// X-Forwarded-Method and X-Forwarded-Uri themselves: see validate.
+	ValidateForwarded bool
 	// DefaultNamespace is meant when a function's name has none.
 	DefaultNamespace string
 	// Prometheus is the "host:port" of the Prometheus that counts invocations of
@@ -56,12 +66,16 @@ type Config struct {
 	// each silence in it after that, and what the provider is asked to do;
 	// 0 = no limit.
 	UpstreamTimeout time.Duration
-	Log             zerolog.Logger
+	// RecheckEvery is how often it is looked whether those who follow a log may
+	// still do so; 0 = 10s.
+	RecheckEvery time.Duration
+	Log          zerolog.Logger
 }
 
 // Gateway is the server. Make one with New.
 type Gateway struct {
 	config  Config
+	plugin  *plugin // nil = none
 	routes  []route
 	metrics *metrics
 	counts  *counts // nil = those of metrics
@@ -75,7 +89,8 @@ type Gateway struct {
 
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
-	g := &Gateway{config: c, metrics: newMetrics(c.Provider, c.Log)}
+	c.RecheckEvery = cmp.Or(c.RecheckEvery, 10*time.Second)
+	g := &Gateway{config: c, plugin: newPlugin(c), metrics: newMetrics(c.Provider, c.Log)}
 	if c.Prometheus != "" {
 		g.counts = newCounts(c.Prometheus, c.Log)
 	}
@@ -92,6 +107,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer l.Abort()
 	defer g.endLife()
+	defer g.plugin.close()
 	failed := make(chan error, 1)
 	go func() { failed <- g.server.Serve(l) }()
 	select {
@@ -119,7 +135,7 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 		if p := recover(); p != nil {
 			// The value of p may hold what the client sent, a token say: its type
 			// and the place have to do.
-			g.config.Log.Error().Bytes("stack", debug.Stack()).Msgf("panic while serving %s: %T", ctx.Method(), p)
+			named(ctx, g.config.Log.Error()).Bytes("stack", debug.Stack()).Msgf("panic while serving %s: %T", ctx.Method(), p)
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			plain(ctx, http.StatusInternalServerError, "internal error")
@@ -137,10 +153,10 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
 		g.invoke(ctx, after, rest)
 	} else {
-		g.dispatch(ctx, string(path))
+		g.dispatch(ctx, string(path), string(rest))
 	}
 	if e := g.config.Log.Debug(); e.Enabled() {
-		e.Str("method", string(ctx.Method())).Bytes("path", path).Int("status", ctx.Response.StatusCode()).
+		named(ctx, e).Str("method", string(ctx.Method())).Bytes("path", path).Int("status", ctx.Response.StatusCode()).
 			Dur("ms", time.Since(started)).Msg("request")
 	}
 }
@@ -165,12 +181,15 @@ func splitTarget(target []byte) (path, query []byte, ok bool) {
 }
 
 // dispatch answers everything but function calls.
-func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path string) {
+func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path, query string) {
+	setRequestID(ctx)
 	if strings.HasPrefix(path, administration) {
-		g.administer(ctx, path)
+		g.administer(ctx, path, query)
 	} else if after, isAsync := strings.CutPrefix(path, "/async-function/"); isAsync {
 		g.invokeAsync(ctx, after)
-	} else if route, parameter := g.find(ctx, path); route != nil {
+	} else if route, parameter, err := g.find(ctx, string(ctx.Method()), path); err != nil {
+		g.answerError(ctx, "", err)
+	} else {
 		route.answer(ctx, parameter)
 	}
 }

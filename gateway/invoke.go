@@ -30,6 +30,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	}
 	f, ok := g.functionName(label)
 	if !ok {
+		setRequestID(ctx)
 		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(string(label))))
 		return
 	}

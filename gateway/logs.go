@@ -49,7 +49,7 @@ func (g *Gateway) logs(r *request) (operation, error) {
 }
 
 // streamLogs sends the log after the handler has returned, until its end, the
-// client's, that of its token, or ours.
+// client's, that of its token or of what is granted to it, or ours.
 func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) {
 	r.ctx.Response.Header.SetContentType("application/x-ndjson")
 	if r.ctx.IsHead() {
@@ -58,14 +58,21 @@ func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) 
 	// Nothing follows on the connection, so that it can be watched.
 	r.ctx.SetConnectionClose()
 	r.ctx.Response.ImmediateHeaderFlush = true
-	conn, until := r.ctx.Conn(), r.caller.until
+	conn, who := r.ctx.Conn(), r.caller
+	id := string(r.ctx.Response.Header.Peek(requestIDHeader))
 	r.ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
 		ctx, cancel := context.WithCancel(g.life)
 		defer cancel()
-		if !until.IsZero() {
-			timer := time.AfterFunc(time.Until(until), cancel)
+		if !who.until.IsZero() {
+			timer := time.AfterFunc(time.Until(who.until), cancel)
 			defer timer.Stop()
 		}
+		go func() {
+			if err := g.watchGrant(ctx, who, "Function:Logs", target{namespace: f.Namespace, name: f.Name}); err != nil {
+				g.config.Log.Info().Str("request_id", id).Str("function", f.String()).Str("subject", clip(who.name)).Msgf("logs are no longer followed: %v", err)
+				cancel()
+			}
+		}()
 		// A log that is silent has nothing that could fail to be written.
 		_ = conn.SetReadDeadline(time.Time{})
 		// What the client still sends, which would end a mere wait, is nobody's.
@@ -81,7 +88,35 @@ func (g *Gateway) streamLogs(r *request, f provider.Function, ask logs.Request) 
 			return w.Flush()
 		})
 		if err != nil && ctx.Err() == nil {
-			g.config.Log.Info().Str("function", f.String()).Msgf("logs ended early: %v", err)
+			g.config.Log.Info().Str("request_id", id).Str("function", f.String()).Msgf("logs ended early: %v", err)
 		}
 	})
+}
+
+// watchGrant returns when action is no longer granted to who on t, or, with nil,
+// when ctx ends. What cannot be found out is not granted.
+func (g *Gateway) watchGrant(ctx context.Context, who caller, action string, t target) error {
+	if who.again == nil {
+		return nil
+	}
+	tick := time.NewTicker(g.config.RecheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		bounded, cancel := context.WithTimeout(ctx, 15*time.Second)
+		now, err := who.again(bounded)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case !now.may(action, t):
+			return forbidden(action, t)
+		}
+	}
 }

@@ -64,6 +64,8 @@ func (g *Gateway) deleteNamespace(r *request) (operation, error) {
 
 func (g *Gateway) changeNamespace(r *request, do func(context.Context, types.FunctionNamespace) error) (operation, error) {
 	var n types.FunctionNamespace
+	// What the body says can only agree with the path.
+	r.needsBody = r.needsBody && r.parameter == ""
 	err := r.decode(&n)
 	if err != nil {
 		return operation{}, err

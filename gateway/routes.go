@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway/provider"
 )
 
 // administration is the path that API tokens and the administrator's password
@@ -73,6 +74,11 @@ func (g *Gateway) table() []route {
 		guarded("POST", "/system/alert", "Function:Scale", g.alert),
 		guarded("POST", "/system/telemetry", "", g.telemetry),
 	}
+	if g.plugin == nil {
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+			routes = append(routes, public(method, "/validate", g.validate)) // it asks for credentials itself
+		}
+	}
 	for path, body := range g.config.Documents {
 		routes = append(routes, public("GET", path, document(func() []byte { return body })))
 	}
@@ -91,9 +97,9 @@ func (r route) match(path string) (parameter string, ok bool) {
 // changes reports whether the route is for more than looking.
 func (r route) changes() bool { return r.method != http.MethodGet }
 
-// find returns the route of a request, or answers why there is none.
-func (g *Gateway) find(ctx *fasthttp.RequestCtx, path string) (*route, string) {
-	method := string(ctx.Method())
+// find returns the route of a request, and the path's last segment where it has
+// a parameter. The error is what to answer.
+func (g *Gateway) find(ctx *fasthttp.RequestCtx, method, path string) (*route, string, error) {
 	var allowed []string
 	for i := range g.routes {
 		r := &g.routes[i]
@@ -101,18 +107,16 @@ func (g *Gateway) find(ctx *fasthttp.RequestCtx, path string) (*route, string) {
 		switch {
 		case !matches:
 		case r.method == method || r.method == http.MethodGet && method == http.MethodHead:
-			return r, parameter
+			return r, parameter, nil
 		default:
 			allowed = append(allowed, r.method)
 		}
 	}
 	if allowed == nil {
-		plain(ctx, http.StatusNotFound, "no such page")
-		return nil, ""
+		return nil, "", &provider.Error{Status: http.StatusNotFound, Message: "no such page"}
 	}
 	ctx.Response.Header.Set("Allow", strings.Join(allowed, ", "))
-	plain(ctx, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not allowed here, try %s", clip(method), strings.Join(allowed, " or ")))
-	return nil, ""
+	return nil, "", &provider.Error{Status: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%s is not allowed here, try %s", clip(method), strings.Join(allowed, " or "))}
 }
 
 // bound limits work done for a request that is not a function call. It does

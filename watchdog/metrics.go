@@ -1,18 +1,24 @@
 package watchdog
 
 import (
+	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/config"
@@ -27,6 +33,19 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	auth     map[string]prometheus.Counter // by authResult, or what a signature was worth
 	failures *prometheus.CounterVec        // by failureCause
+
+	observed sync.Map // outcomeLabels → *observers: those of total and duration
+}
+
+// outcomeLabels are the labels of total and duration.
+type outcomeLabels struct {
+	code   int
+	method string
+}
+
+type observers struct {
+	total    prometheus.Counter
+	duration prometheus.Observer
 }
 
 func newMetrics() *metrics {
@@ -135,28 +154,73 @@ func knownMethod(method string) bool {
 // observe counts a request that is done. Methods are labelled as promhttp does,
 // in lower case.
 func (m *metrics) observe(method string, status int, took time.Duration) {
-	label := "unknown"
-	if knownMethod(method) {
-		label = strings.ToLower(method)
+	if !knownMethod(method) {
+		method = "unknown"
 	}
-	code := strconv.Itoa(status)
 	m.inFlight.Dec()
-	m.total.WithLabelValues(code, label).Inc()
-	m.duration.WithLabelValues(code, label).Observe(took.Seconds())
+	labels := outcomeLabels{status, method}
+	o, ok := m.observed.Load(labels)
+	if !ok {
+		code, method := strconv.Itoa(status), strings.ToLower(method)
+		o, _ = m.observed.LoadOrStore(labels, &observers{m.total.WithLabelValues(code, method), m.duration.WithLabelValues(code, method)})
+	}
+	o.(*observers).total.Inc()
+	o.(*observers).duration.Observe(took.Seconds())
 }
 
-// serve serves /metrics on the metrics port; the caller closes the server.
-func (m *metrics) serve(s config.Watchdog) (*http.Server, error) {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+// serve serves /metrics on the metrics port until stop is called.
+func (m *metrics) serve(s config.Watchdog) (stop func(), err error) {
 	if s.MetricsPort == 0 {
-		return server, nil
+		return func() {}, nil
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(metricsHost(s), strconv.Itoa(s.MetricsPort)))
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve metrics (metrics_port=0 turns them off): %w", err)
 	}
+	server := &fasthttp.Server{
+		Handler:     m.answer,
+		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		MaxRequestBodySize:    1, // nobody has to send one
+		NoDefaultServerHeader: true,
+		CloseOnShutdown:       true,
+		SecureErrorLogMessage: true,
+		Logger:                log.New(io.Discard, "", 0),
+	}
 	go server.Serve(ln)
-	return server, nil
+	return func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel() // do not wait for who is being answered
+		server.ShutdownWithContext(ended)
+	}, nil
+}
+
+// answer does what promhttp's handler does, without package net/http's server.
+func (m *metrics) answer(ctx *fasthttp.RequestCtx) {
+	if string(ctx.Path()) != "/metrics" {
+		ctx.Error("404 page not found\n", http.StatusNotFound)
+		return
+	}
+	if !ctx.IsGet() && !ctx.IsHead() {
+		ctx.Error("Method Not Allowed\n", http.StatusMethodNotAllowed)
+		ctx.Response.Header.Set("Allow", "GET, HEAD")
+		return
+	}
+	families, err := m.registry.Gather()
+	if err != nil {
+		ctx.Error(fmt.Sprintf("An error has occurred while serving metrics:\n\n%s\n", err), http.StatusInternalServerError)
+		return
+	}
+	format := expfmt.Negotiate(http.Header{"Accept": {string(ctx.Request.Header.Peek("Accept"))}})
+	ctx.SetContentType(string(format))
+	out := io.Writer(ctx)
+	if ctx.Request.Header.HasAcceptEncoding("gzip") {
+		ctx.Response.Header.Set("Content-Encoding", "gzip")
+		compressed := gzip.NewWriter(ctx)
+		defer compressed.Close()
+		out = compressed
+	}
+	encoder := expfmt.NewEncoder(out, format)
+	for _, family := range families {
+		encoder.Encode(family) // into memory: only a family of no metrics fails
+	}
 }

@@ -1,11 +1,16 @@
 package watchdog
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"github.com/gatehound/gatehound/config"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -98,5 +103,63 @@ func TestLabels(t *testing.T) {
 	} {
 		status, _ := executor.Status(err)
 		require.Equal(t, want, failureCause(err, status), err)
+	}
+}
+
+// TestMetricsServer compares with promhttp's handler what a scraper gets.
+func TestMetricsServer(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	m.registry.Unregister(collectors.NewGoCollector()) // those two differ at each call
+	m.registry.Unregister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.inFlight.Inc()
+	m.observe("GET", 200, time.Second)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	reference := httptest.NewServer(mux)
+	defer reference.Close()
+	port := freePort(t)
+	stop, err := m.serve(config.Watchdog{Network: "tcp", Address: "127.0.0.1:0", MetricsPort: port})
+	require.NoError(t, err)
+	defer stop()
+
+	const protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;q=0.5"
+	for _, c := range []struct{ method, path, accept, encoding string }{
+		{"GET", "/metrics", "", ""},
+		{"GET", "/metrics", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "gzip"},
+		{"GET", "/metrics", protobuf, "gzip"},
+		{"GET", "/metrics", protobuf, "gzip;q=0, identity"},
+		{"GET", "/metrics", "application/openmetrics-text;version=1.0.0", "br"},
+		{"HEAD", "/metrics", "", ""},
+		{"POST", "/metrics", "", ""},
+		{"GET", "/other", "", ""},
+	} {
+		get := func(base string) (int, []string, string) {
+			req, err := http.NewRequest(c.method, base+c.path, nil)
+			require.NoError(t, err)
+			req.Header.Set("Accept", c.accept)
+			req.Header.Set("Accept-Encoding", c.encoding)
+			res, err := http.DefaultTransport.RoundTrip(req)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			encoding, body := res.Header.Get("Content-Encoding"), io.Reader(res.Body)
+			if encoding == "gzip" && c.method != "HEAD" {
+				body, err = gzip.NewReader(body)
+				require.NoError(t, err)
+			}
+			b, err := io.ReadAll(body)
+			require.NoError(t, err)
+			return res.StatusCode, []string{res.Header.Get("Content-Type"), encoding, res.Header.Get("Allow")}, string(b)
+		}
+		status, header, body := get(fmt.Sprintf("http://127.0.0.1:%d", port))
+		wantStatus, wantHeader, wantBody := get(reference.URL)
+		require.Equal(t, wantStatus, status, c)
+		require.Equal(t, wantBody, body, c)
+		if status == 200 || status == 405 {
+			require.Equal(t, wantHeader[1:], header[1:], c)
+		}
+		if status == 200 {
+			require.Equal(t, wantHeader[0], header[0], c)
+		}
 	}
 }

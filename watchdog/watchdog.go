@@ -232,11 +232,11 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	}
 	defer listener.Close()
 	listener.Logf = w.log.Printf
-	metricsServer, err := w.metrics.serve(s)
+	stopMetrics, err := w.metrics.serve(s)
 	if err != nil {
 		return err
 	}
-	defer metricsServer.Close()
+	defer stopMetrics()
 
 	if err := w.becomeReady(); err != nil {
 		return err

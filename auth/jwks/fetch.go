@@ -147,11 +147,6 @@ func newClient(c *http.Client) *http.Client {
 	return &ours
 }
 
-// local is our own address in an error of a connection, to the issuer or to a
-// name server. Its port is another at each attempt, and would make the same
-// failure look new.
-var local = regexp.MustCompile(`\S+:\d+->`)
-
 // reason strips the method and URL, or the path, from an error, which ours
 // name already, and our own address, and says a timeout plainly.
 func reason(err error) error {
@@ -164,6 +159,10 @@ func reason(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
 	}
+	// Our own address in an error of a connection, to the issuer or to a name
+	// server. Its port is another at each attempt, and would make the same
+	// failure look new. Compiled here, since fwatchdog's start has to be quick.
+	local := regexp.MustCompile(`\S+:\d+->`)
 	if s := err.Error(); local.MatchString(s) {
 		return errors.New(local.ReplaceAllString(s, ""))
 	}

@@ -202,6 +202,10 @@ func TestDescription(t *testing.T) {
 	for _, path := range []string{"/healthz", "/openapi.json", "/openapi.yaml", "/.well-known/openid-configuration", "/.well-known/jwks.json"} {
 		g.do(call{method: "GET", path: path, status: 200})
 	}
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		g.do(call{method: method, path: "/validate", authorization: admin, status: 200})
+		g.do(call{method: method, path: "/validate", status: 401})
+	}
 	alice := "Bearer " + g.exchanges()
 
 	deployment := `{"service":"f","image":"x","namespace":"dev","envProcess":"sh -c 'echo $greeting; echo printed >&2'",

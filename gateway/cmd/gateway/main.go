@@ -71,6 +71,10 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   issuer_key_path         $data_dir/keys     signing key, or folder of them, made if not set
   secret_mount_path       $data_dir/secrets  admin credentials, made if not set
   basic_auth              true               false: API tokens alone open /system/
+  auth_proxy_url                             auth plugin that decides on /system/ in our place
+  auth_pass_body          false              send it the request bodies, too
+  auth_proxy_pass_body                       the same, where auth_pass_body is not set
+  validate_forwarded      false              gateways that ask /validate describe requests themselves
   system_issuer           http://host:port   our issuer URL, as callers see it
   base_host                                  the same, where system_issuer is not set
   ca_bundle_path                             PEM file of CAs for issuers, besides the system's

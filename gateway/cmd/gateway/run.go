@@ -77,7 +77,7 @@ func run(environ []string, dev *development) error {
 		return fmt.Errorf("secret_mount_path: %w", err)
 	}
 	var admin basicauth.Credentials
-	if settings.BasicAuth {
+	if settings.BasicAuth && settings.AuthProxyURL == nil {
 		admin = credentials // else they are for the provider alone, if there are any
 	}
 	var documents map[string][]byte
@@ -131,6 +131,10 @@ func run(environ []string, dev *development) error {
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
 		Log:              log,
+
+		AuthPlugin:        settings.AuthProxyURL,
+		AuthPassBody:      settings.AuthPassBody,
+		ValidateForwarded: settings.ValidateForwarded,
 	})
 	closeMetrics, err := program.ServeMetrics(settings.MetricsAddress, gw.MetricsHandler())
 	if err != nil {
@@ -146,6 +150,9 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { functions.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	warnOfIgnored(settings, log)
+	if plugin := settings.AuthProxyURL; plugin != nil {
+		log.Info().Msgf("the auth plugin at %s://%s decides who may do what below /system/", plugin.Scheme, plugin.Host)
+	}
 	if open {
 		log.Warn().Msgf("basic_auth=false and no IAM objects in %s: everybody on this machine may deploy and delete functions", settings.IAMDir)
 	}
@@ -171,7 +178,7 @@ func warnOfIgnored(settings config.Gateway, log zerolog.Logger) {
 // for (a file that is faulty is still the operator's wish to have some), and
 // nobody from elsewhere must get here.
 func openToAll(settings config.Gateway, address net.Addr) (bool, error) {
-	if settings.BasicAuth || settings.IAMKubernetes || !settings.GenerateIAM {
+	if settings.BasicAuth || settings.AuthProxyURL != nil || settings.IAMKubernetes || !settings.GenerateIAM {
 		return false, nil
 	}
 	entries, err := os.ReadDir(settings.IAMDir)

@@ -146,7 +146,7 @@ func (d *development) announce(functions []types.FunctionDeployment, settings co
 		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", name, access, self, name)
 	}
 	fmt.Fprintf(&b, "\n  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
-	if settings.BasicAuth {
+	if settings.BasicAuth && settings.AuthProxyURL == nil {
 		fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
 	}
 	if secured != "" {
