@@ -39,7 +39,7 @@ func root() *cobra.Command {
 const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   issuer                                          OpenID provider, exactly as in its tokens' iss
   audience                                        what must be in its tokens' aud
-  secret_mount_path                                basic-auth-user, basic-auth-password of the gateway
+  secret_mount_path                               basic-auth-user, basic-auth-password of the gateway
   gateway_url       http://gateway.openfaas:8080  the local gateway
   allow_invoke      false                         /function/ and /async-function/, too
   port              8080                          port to listen on; 0 takes a free one
