@@ -234,7 +234,7 @@ func (g *Gateway) hidePassword(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Request.Header
 	var names []string
 	for name, value := range h.All() {
-		if bytes.EqualFold(name, []byte("Authorization")) && g.config.Admin.match([][]byte{value}) {
+		if bytes.EqualFold(name, []byte("Authorization")) && g.config.Admin.Match([][]byte{value}) {
 			names = append(names, string(name))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -76,7 +77,7 @@ func TestFunctionsDoNotSeeThePassword(t *testing.T) {
 	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
 	t.Cleanup(upstream.Close)
 	l := listenTCP(t)
-	serve(t, l, Config{Provider: behindPrefix{upstream: upstream}, DefaultNamespace: "fn", Admin: Credentials{"admin", "pw"}})
+	serve(t, l, Config{Provider: behindPrefix{upstream: upstream}, DefaultNamespace: "fn", Admin: basicauth.New("admin", "pw")})
 	for headers, want := range map[string]string{
 		"Authorization: Basic YWRtaW46cHc=":                                          "",
 		"authorization: basic YWRtaW46cHc=":                                          "",
