@@ -35,7 +35,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		}
 		return caller{name: "anybody", granted: everything, byBrowser: true}, nil
 	}
-	if g.config.Admin.match(authorization) {
+	if g.config.Admin.Match(authorization) {
 		name := g.config.Admin.User()
 		return caller{name: name, actor: &types.Actor{Sub: name}, granted: everything, byBrowser: true}, nil
 	}
