@@ -245,7 +245,7 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 		case http.StatusInternalServerError, http.StatusInsufficientStorage:
 			named(ctx, g.config.Log.Error()).Msg(e.Message)
 		case http.StatusUnauthorized:
-			if g.config.Admin.set() {
+			if g.config.Admin.Set() {
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)
 			}
 			ctx.Response.Header.Add("WWW-Authenticate", `Bearer realm="Restricted"`)

@@ -17,6 +17,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 // want is for whom a route opens, among grants of its action.
@@ -404,7 +405,7 @@ func TestForeignPages(t *testing.T) {
 
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, func(c *Config) { c.Open, c.Admin = true, Credentials{} })
+	a := newAPI(t, func(c *Config) { c.Open, c.Admin = true, basicauth.Credentials{} })
 	for _, c := range []struct {
 		headers []string
 		status  int
@@ -431,7 +432,7 @@ func TestOpenAPI(t *testing.T) {
 // TestTokensAlone: without an administrator nobody is told of passwords.
 func TestTokensAlone(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, func(c *Config) { c.Admin = Credentials{} })
+	a := newAPI(t, func(c *Config) { c.Admin = basicauth.Credentials{} })
 	a.grant(t, "System:Info", "*")
 	for _, authorization := range []string{"", asAdmin, "Basic Og=="} {
 		res, _ := a.sendRaw(t, "GET", "/system/info", authorization, "")
