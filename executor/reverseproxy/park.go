@@ -1,6 +1,7 @@
 package reverseproxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -42,8 +43,8 @@ func (c *Client) SetReadDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	if c.waiting && c.used && c.server != nil {
 		c.idleUntil = t
-		if quiet := time.Now().Add(parkAfter); quiet.Before(t) {
-			t = quiet
+		if idle := cmp.Or(c.server.IdleTimeout, c.server.ReadTimeout); idle > parkAfter {
+			t = t.Add(parkAfter - idle) // without another look at the clock
 		}
 	}
 	return c.Conn.SetReadDeadline(t)
