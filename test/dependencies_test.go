@@ -41,9 +41,11 @@ var allowed = map[string][]string{
 	"gateway/quickstart":        nil,
 	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
-	"benchmarks/issuer": nil,
-	"benchmarks/auth":   {"benchmarks/issuer", "watchdog"},
-	"benchmarks/soak":   {"benchmarks/issuer"}, // net/http on purpose: it must not share a mistake with what it tests
+	"benchmarks":         {"benchmarks/issuer", "benchmarks/measure"},
+	"benchmarks/issuer":  nil,
+	"benchmarks/measure": nil,
+	"benchmarks/auth":    {"benchmarks/issuer", "benchmarks/measure", "watchdog"},
+	"benchmarks/soak":    {"benchmarks/issuer", "benchmarks/measure"}, // net/http on purpose: it must not share a mistake with what it tests
 
 	"test": nil,
 }

@@ -271,6 +271,9 @@ func equalFold(name []byte, want string) bool {
 // shorter returns limit, or the positive duration in header if that is less.
 // limit 0 = none.
 func shorter(limit time.Duration, header string) time.Duration {
+	if header == "" {
+		return limit
+	}
 	d, err := time.ParseDuration(header)
 	if err != nil || d <= 0 || limit > 0 && d > limit {
 		return limit

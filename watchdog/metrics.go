@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,19 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	auth     map[string]prometheus.Counter // by authResult, or what a signature was worth
 	failures *prometheus.CounterVec        // by failureCause
+
+	observed sync.Map // outcomeLabels → *observers: those of total and duration
+}
+
+// outcomeLabels are the labels of total and duration.
+type outcomeLabels struct {
+	code   int
+	method string
+}
+
+type observers struct {
+	total    prometheus.Counter
+	duration prometheus.Observer
 }
 
 func newMetrics() *metrics {
@@ -140,14 +154,18 @@ func knownMethod(method string) bool {
 // observe counts a request that is done. Methods are labelled as promhttp does,
 // in lower case.
 func (m *metrics) observe(method string, status int, took time.Duration) {
-	label := "unknown"
-	if knownMethod(method) {
-		label = strings.ToLower(method)
+	if !knownMethod(method) {
+		method = "unknown"
 	}
-	code := strconv.Itoa(status)
 	m.inFlight.Dec()
-	m.total.WithLabelValues(code, label).Inc()
-	m.duration.WithLabelValues(code, label).Observe(took.Seconds())
+	labels := outcomeLabels{status, method}
+	o, ok := m.observed.Load(labels)
+	if !ok {
+		code, method := strconv.Itoa(status), strings.ToLower(method)
+		o, _ = m.observed.LoadOrStore(labels, &observers{m.total.WithLabelValues(code, method), m.duration.WithLabelValues(code, method)})
+	}
+	o.(*observers).total.Inc()
+	o.(*observers).duration.Observe(took.Seconds())
 }
 
 // serve serves /metrics on the metrics port until stop is called.

@@ -1,9 +1,9 @@
 package watchdog
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -65,7 +65,8 @@ func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 // header, nor the response's body. A response that streams, or a connection that was
 // hijacked, is not done yet: the connection tells when.
 func (r *request) finish(ctx *fasthttp.RequestCtx) {
-	ctx.Response.Header.Set("X-Duration-Seconds", fmt.Sprintf("%f", time.Since(r.start).Seconds()))
+	var seconds [24]byte
+	ctx.Response.Header.SetBytesV("X-Duration-Seconds", strconv.AppendFloat(seconds[:0], time.Since(r.start).Seconds(), 'f', 6, 64))
 	if !r.watchdog.accepting.Load() && !ctx.Hijacked() {
 		ctx.SetConnectionClose() // the next request is for whoever stays up
 	}
@@ -132,31 +133,32 @@ func (r *request) account() {
 		a.json(w.access)
 		return
 	}
-	w.log.Print(a.text())
+	w.log.Output(0, a.text())
 }
 
-// humanSize writes n bytes in decimal units with four significant digits.
-func humanSize(n int64) string {
+// appendSize writes n bytes in decimal units with four significant digits.
+func appendSize(dst []byte, n int64) []byte {
 	size, i := float64(n), 0
 	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
 	for ; size >= 1000 && i < len(units)-1; i++ {
 		size /= 1000
 	}
-	return fmt.Sprintf("%.4g%s", size, units[i])
+	return append(strconv.AppendFloat(dst, size, 'g', 4, 64), units[i]...)
 }
 
 // escape keeps clients from writing log lines of their own, or to a terminal.
-func escape(s string) string {
-	plain := func(c byte) bool { return c >= ' ' && c <= '~' }
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if plain(s[i]) {
-			b.WriteByte(s[i])
+func escape(s string) string { return string(appendEscaped(nil, s)) }
+
+func appendEscaped(dst []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	for i := range len(s) {
+		if c := s[i]; ' ' <= c && c <= '~' {
+			dst = append(dst, c)
 		} else {
-			fmt.Fprintf(&b, `\x%02x`, s[i])
+			dst = append(dst, '\\', 'x', digits[c>>4], digits[c&15])
 		}
 	}
-	return b.String()
+	return dst
 }
 
 // redact hides the values of query parameters whose names speak of a secret:

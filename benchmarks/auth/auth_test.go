@@ -24,7 +24,7 @@ func TestAuth(t *testing.T) {
 	}
 	const absurd = 0.8
 	for attempt := 1; ; attempt++ {
-		results, err := measure(8, 150*time.Millisecond, 4, os.Stdout)
+		results, err := compare(8, 150*time.Millisecond, 4, os.Stdout)
 		require.NoError(t, err)
 		require.Len(t, results, 2)
 		worst := min(median(results[0].ratios()), median(results[1].ratios()))
@@ -35,12 +35,7 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-func TestQuantile(t *testing.T) {
+func TestRatios(t *testing.T) {
 	t.Parallel()
-	values := []float64{4, 1, 3, 2}
-	require.Equal(t, 2.5, median(values))
-	require.Equal(t, 1.75, quantile(values, 0.25))
-	require.Equal(t, 4.0, quantile(values, 1))
-	require.Equal(t, 7.0, median([]float64{7}))
 	require.Equal(t, []float64{0.5, 2}, result{with: []float64{1, 4}, open: []float64{2, 2}}.ratios())
 }

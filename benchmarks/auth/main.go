@@ -12,13 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/gatehound/gatehound/benchmarks/issuer"
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // goal is the least ratio of authenticated calls per second to others.
@@ -32,7 +31,7 @@ func main() {
 	round := flag.Duration("round", time.Second, "how long one round lasts")
 	connections := flag.Int("connections", 8, "keep-alive connections")
 	flag.Parse()
-	results, err := measure(*rounds, *round, *connections, os.Stdout)
+	results, err := compare(*rounds, *round, *connections, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "auth:", err)
 		os.Exit(1)
@@ -60,18 +59,16 @@ func (r result) ratios() []float64 {
 	return ratios
 }
 
-// measure runs both modes and prints a table.
-func measure(rounds int, round time.Duration, connections int, out io.Writer) (results []result, err error) {
+// compare runs both modes and prints a table.
+func compare(rounds int, round time.Duration, connections int, out io.Writer) (results []result, err error) {
 	dir, err := os.MkdirTemp("", "auth")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "fwatchdog")
-	build := exec.Command("go", "build", "-o", program, "github.com/gatehound/gatehound/watchdog/cmd/fwatchdog")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("cannot build fwatchdog: %w\n%s", err, out)
+	if err := measure.Build(dir, "watchdog/cmd/fwatchdog"); err != nil {
+		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -123,21 +120,10 @@ func measure(rounds int, round time.Duration, connections int, out io.Writer) (r
 			r.with, r.open = append(r.with, rates[0]), append(r.open, rates[1])
 		}
 		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.3f\t%.3f\t%.3f\t%.1f\t%.1f\t\n", mode, median(r.with), median(r.open),
-			median(r.ratios()), quantile(r.ratios(), 0.25), quantile(r.ratios(), 0.75), targets[0].cpuPerCall(), targets[1].cpuPerCall())
+			median(r.ratios()), measure.Quantile(r.ratios(), 0.25), measure.Quantile(r.ratios(), 0.75), targets[0].cpuPerCall(), targets[1].cpuPerCall())
 		results = append(results, r)
 	}
 	return results, table.Flush()
 }
 
-func median(values []float64) float64 { return quantile(values, 0.5) }
-
-// quantile returns the value below which a share q of values lies.
-func quantile(values []float64, q float64) float64 {
-	values = slices.Sorted(slices.Values(values))
-	at := q * float64(len(values)-1)
-	i := int(at)
-	if i+1 == len(values) {
-		return values[i]
-	}
-	return values[i] + (at-float64(i))*(values[i+1]-values[i])
-}
+func median(values []float64) float64 { return measure.Quantile(values, 0.5) }

@@ -8,8 +8,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -26,7 +28,10 @@ type Issuer struct {
 }
 
 // New returns an issuer that serves already.
-func New() (*Issuer, error) {
+func New() (*Issuer, error) { return NewAt("127.0.0.1:0") }
+
+// NewAt is New at a host:port.
+func NewAt(address string) (*Issuer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -35,7 +40,7 @@ func New() (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -60,12 +65,26 @@ func New() (*Issuer, error) {
 // Token returns a function token of alice's with one permission, such as "*" or
 // "dev:orders", good for a day.
 func (i *Issuer) Token(permission string) string {
+	return i.sign("fed:alice", map[string]any{"function": map[string]any{"permissions": []string{permission}}})
+}
+
+// IDToken returns an ID token of subject's, to be exchanged, good for a day.
+func (i *Issuer) IDToken(subject string) string { return i.sign(subject, map[string]any{}) }
+
+// PublicKey returns the key as PEM.
+func (i *Issuer) PublicKey() []byte {
+	der, err := x509.MarshalPKIXPublicKey(&i.key.PublicKey)
+	if err != nil {
+		panic(err) // we made the key
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+func (i *Issuer) sign(subject string, more map[string]any) string {
 	header, _ := json.Marshal(map[string]any{"alg": "ES256", "kid": "1", "typ": "JWT"})
-	claims, _ := json.Marshal(map[string]any{
-		"iss": i.URL, "aud": i.URL, "sub": "fed:alice",
-		"iat": time.Now().Unix(), "exp": time.Now().Add(24 * time.Hour).Unix(),
-		"function": map[string]any{"permissions": []string{permission}},
-	})
+	more["iss"], more["aud"], more["sub"] = i.URL, i.URL, subject
+	more["iat"], more["exp"] = time.Now().Unix(), time.Now().Add(24*time.Hour).Unix()
+	claims, _ := json.Marshal(more)
 	signed := encode(header) + "." + encode(claims)
 	digest := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, digest[:])

@@ -10,11 +10,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/gatehound/gatehound/benchmarks/issuer"
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 func main() {
@@ -30,17 +30,6 @@ func main() {
 	}
 }
 
-// build builds fwatchdog into dir.
-func build(dir string) (program string, err error) {
-	program = filepath.Join(dir, "fwatchdog")
-	cmd := exec.Command("go", "build", "-o", program, "github.com/gatehound/gatehound/watchdog/cmd/fwatchdog")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build fwatchdog: %w\n%s", err, out)
-	}
-	return program, nil
-}
-
 // soak keeps the load up for duration and prints a table and a verdict to out.
 func soak(duration time.Duration, out *os.File) error {
 	dir, err := os.MkdirTemp("", "soak")
@@ -48,10 +37,10 @@ func soak(duration time.Duration, out *os.File) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program, err := build(dir)
-	if err != nil {
+	if err := measure.Build(dir, "watchdog/cmd/fwatchdog"); err != nil {
 		return err
 	}
+	program := filepath.Join(dir, "fwatchdog")
 	gateway, err := issuer.New()
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/gatehound/gatehound/benchmarks/measure"
 )
 
 // sample is what /proc says of a process at one moment.
@@ -27,7 +29,8 @@ type sample struct {
 // read takes a sample of pid.
 func read(pid int) sample {
 	s := sample{at: time.Now()}
-	s.rss, s.threads = status(pid, "VmRSS:"), status(pid, "Threads:")
+	s.rss, _ = measure.Status(pid, "VmRSS")
+	s.threads, _ = measure.Status(pid, "Threads")
 	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	s.descriptors = len(fds)
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -49,18 +52,6 @@ func read(pid int) sample {
 		}
 	}
 	return s
-}
-
-// status returns a number of /proc/pid/status.
-func status(pid int, field string) int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, field); ok {
-			n, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return n
-		}
-	}
-	return 0
 }
 
 // zombieSamples is how many samples in a row may see the same zombie: one

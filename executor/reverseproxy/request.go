@@ -131,13 +131,14 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			return nil, fmt.Errorf("%w: request target has the byte %#x; it must be percent-encoded", ErrBadBody, b)
 		}
 	}
-	host := string(h.Host())
-	if o.Host != "" {
-		host = o.Host
-	}
 	dst = append(append(append(dst, r.method...), ' '), target...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(append(dst, host...), "\r\n"...)
+	if o.Host != "" {
+		dst = append(dst, o.Host...)
+	} else {
+		dst = append(dst, h.Host()...)
+	}
+	dst = append(dst, "\r\n"...)
 
 	h.SetNoDefaultContentType(true)
 	_, block, _ := bytes.Cut(h.Header(), []byte("\r\n"))
