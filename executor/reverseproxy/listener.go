@@ -31,6 +31,7 @@ type Listener struct {
 	draining     time.Time     // since when; zero = not
 	emptied      chan struct{} // closed when nothing is left to accept
 	parked       int           // connections since memory was given back
+	released     time.Time     // when that was
 }
 
 // Listen listens on a TCP address or a Unix socket. A socket file that nobody

@@ -22,10 +22,12 @@ const parkAfter = 250 * time.Millisecond
 // After manyParked connections, what they held is given back to the system. Go
 // would keep it: a quiet process collects garbage every two minutes, twice until
 // pools let go, and even then keeps part of it. releaseDelay is when fasthttp's
-// goroutines have ended too, and so bounds how often that is done.
+// goroutines have ended too, and releasePause bounds what that costs where
+// connections are parked all the time.
 const (
 	manyParked   = 256
-	releaseDelay = 25 * time.Second
+	releaseDelay = 5 * time.Second
+	releasePause = 30 * time.Second
 )
 
 // errParked ends the server's work on a connection that is being parked.
@@ -83,7 +85,7 @@ func (l *Listener) countParked() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.parked++; l.parked == manyParked {
-		time.AfterFunc(releaseDelay, l.release)
+		time.AfterFunc(max(releaseDelay, releasePause-time.Since(l.released)), l.release)
 	}
 }
 
@@ -91,7 +93,7 @@ func (l *Listener) release() {
 	runtime.GC()
 	debug.FreeOSMemory() // collects again: pools forget in two steps
 	l.mu.Lock()
-	l.parked = 0
+	l.parked, l.released = 0, time.Now()
 	l.mu.Unlock()
 }
 

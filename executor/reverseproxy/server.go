@@ -34,6 +34,8 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 		// One header block must fit: tokens with many claims, and cookies.
 		ReadBufferSize:  64 << 10,
 		CloseOnShutdown: true,
+		// Goroutines wait that long for another connection, with large stacks.
+		MaxIdleWorkerDuration: 2 * time.Second,
 
 		StreamRequestBody:             true,
 		DisablePreParseMultipartForm:  true,
