@@ -74,10 +74,9 @@ func (c *Client) stayParked() {
 	next := c.listener.adopt(c.Conn)
 	next.server = c.server
 	c.listener.forget(c)
-	local, remote := next.LocalAddr(), next.RemoteAddr()
 	if err := c.server.ServeConn(next); err != nil && !isHangUp(err) {
 		// As fasthttp says it of accepted connections.
-		c.server.Logger.Printf("error when serving connection %q<->%q: %v", local, remote, err)
+		c.server.Logger.Printf("error when serving connection %q<->%q: %v", next.LocalAddr(), next.RemoteAddr(), err)
 	}
 }
 
