@@ -1,7 +1,8 @@
-# Two images, each with one static binary:
+# Three images, each with one static binary:
 #
 #   docker build --target watchdog -t gatehound/fwatchdog .
 #   docker build --target gateway -t gatehound/gateway .
+#   docker build --target federated-gateway -t gatehound/federated-gateway .
 #
 # The same sources, Go release, VERSION and REVISION give the same binaries,
 # byte for byte. Other platforms are cross-compiled, without emulation.
@@ -39,6 +40,25 @@ ENV data_dir=/var/lib/gatehound
 USER 65532:65532
 EXPOSE 8080 8082
 ENTRYPOINT ["/gateway"]
+
+FROM source AS build-federated-gateway
+ARG TARGETOS
+ARG TARGETARCH
+ARG TARGETVARIANT
+ARG VERSION=dev
+ARG REVISION=unknown
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOARM=${TARGETVARIANT#v} \
+    go build -trimpath -buildvcs=false \
+    -ldflags="-s -w -X github.com/gatehound/gatehound/config.release=$VERSION -X github.com/gatehound/gatehound/config.commit=$REVISION" \
+    -o /out/federated-gateway ./gateway/cmd/federated-gateway
+RUN mkdir -p /rootfs/etc/ssl/certs && cp /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/
+
+FROM scratch AS federated-gateway
+COPY --from=build-federated-gateway /rootfs/ /
+COPY --from=build-federated-gateway /out/federated-gateway /federated-gateway
+USER 65532:65532
+EXPOSE 8080 8082
+ENTRYPOINT ["/federated-gateway"]
 
 FROM source AS build-watchdog
 ARG TARGETOS

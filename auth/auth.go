@@ -44,6 +44,9 @@ type Expect struct {
 	Issuer string
 	// Audience: one of these must be in `aud`; empty refuses every token.
 	Audience []string
+	// AccessToken takes the header type at+jwt besides JWT: where access tokens
+	// are wanted, providers may say that theirs are such (RFC 9068 §2.1).
+	AccessToken bool
 	// Leeway is granted on exp, nbf and iat; 0 = 1s.
 	Leeway time.Duration
 	// Now is the clock; nil = time.Now.
@@ -55,7 +58,7 @@ type Expect struct {
 // does not look at what a token is for: a caller that takes ID or API tokens
 // must refuse those with a `function` claim itself.
 func ParseToken(ctx context.Context, keys *jwks.Remote, token []byte, x Expect) (Claims, error) {
-	claims, _, err := verifySignature(ctx, keys, token)
+	claims, _, err := verifySignature(ctx, keys, token, x.AccessToken)
 	if err != nil {
 		return nil, err
 	}

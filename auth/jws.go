@@ -67,8 +67,9 @@ func decodePart(part []byte) ([]byte, error) {
 
 // keyName checks the header (RFC 7515 §4.1) and returns what it says of the
 // key. jwk, jku, x5u and x5c are not looked at: a token does not bring its own
-// key.
-func (t compact) keyName() (kid, alg string, err error) {
+// key. accessToken also takes the type of RFC 9068, which sets access tokens
+// apart.
+func (t compact) keyName(accessToken bool) (kid, alg string, err error) {
 	kid, _ = t.header["kid"].(string)
 	if kid == "" {
 		return "", "", refused("kid is missing or not a string")
@@ -90,7 +91,11 @@ func (t compact) keyName() (kid, alg string, err error) {
 	}
 	if typ, ok := t.header["typ"]; ok {
 		// Other types are other kinds of tokens (RFC 8725 §3.11).
-		if s, _ := typ.(string); !strings.EqualFold(s, "JWT") && !strings.EqualFold(s, "application/jwt") {
+		s, _ := typ.(string)
+		is := func(kind string) bool {
+			return strings.EqualFold(s, kind) || strings.EqualFold(s, "application/"+kind)
+		}
+		if !is("jwt") && !(accessToken && is("at+jwt")) {
 			return "", "", refused("typ is not JWT")
 		}
 	}
@@ -99,12 +104,12 @@ func (t compact) keyName() (kid, alg string, err error) {
 
 // verifySignature returns the claims of a token that one of keys has signed,
 // and that key. What the claims say is not checked yet.
-func verifySignature(ctx context.Context, keys *jwks.Remote, token []byte) (Claims, *jwks.Key, error) {
+func verifySignature(ctx context.Context, keys *jwks.Remote, token []byte, accessToken bool) (Claims, *jwks.Key, error) {
 	t, err := parseCompact(token)
 	if err != nil {
 		return nil, nil, err
 	}
-	kid, alg, err := t.keyName()
+	kid, alg, err := t.keyName(accessToken)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -110,7 +110,7 @@ func (v *Verifier) Verify(ctx context.Context, authorization ...[]byte) (*Caller
 		return d.caller, d.err
 	}
 
-	claims, key, err := verifySignature(ctx, v.keys, token)
+	claims, key, err := verifySignature(ctx, v.keys, token, false)
 	if err != nil {
 		return nil, err
 	}

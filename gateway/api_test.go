@@ -23,6 +23,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -187,7 +188,7 @@ func newAPI(t *testing.T, change func(*Config)) *api {
 	require.NoError(t, err)
 	c := Config{
 		Provider: a.recorder, Issuer: a.issuer, Exchange: exchanger, DefaultNamespace: "openfaas-fn",
-		Admin: Credentials{"admin", "pw"}, Log: zerolog.New(a.log), UpstreamTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second,
+		Admin: basicauth.New("admin", "pw"), Log: zerolog.New(a.log), UpstreamTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second,
 	}
 	if change != nil {
 		change(&c)

@@ -34,7 +34,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		}
 		return caller{name: "anybody", granted: everything, byBrowser: true}, nil
 	}
-	if g.config.Admin.match(authorization) {
+	if g.config.Admin.Match(authorization) {
 		return caller{name: g.config.Admin.User(), granted: everything, byBrowser: true}, nil
 	}
 	token, err := auth.Bearer(authorization...)

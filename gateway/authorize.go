@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,6 +161,12 @@ func (g *Gateway) judge(ctx *fasthttp.RequestCtx, w wish, who caller) (*route, o
 	if err != nil {
 		return route, operation{}, badRequest("the query cannot be read: %s", err)
 	}
+	for name, values := range query {
+		// Of several we take the first, and an auth plugin perhaps the last.
+		if len(slices.Compact(values)) > 1 {
+			return route, operation{}, badRequest("the query has %q with different values", clip(name))
+		}
+	}
 	op, err := route.read(&request{ctx: ctx, parameter: parameter, query: query, body: w.body, caller: who, needsBody: w.elsewhere})
 	if err != nil {
 		return route, operation{}, err
@@ -245,7 +252,7 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 		case http.StatusInternalServerError, http.StatusInsufficientStorage:
 			named(ctx, g.config.Log.Error()).Msg(e.Message)
 		case http.StatusUnauthorized:
-			if g.config.Admin.set() {
+			if g.config.Admin.Set() {
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)
 			}
 			ctx.Response.Header.Add("WWW-Authenticate", `Bearer realm="Restricted"`)

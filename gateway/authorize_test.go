@@ -17,6 +17,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 // want is for whom a route opens, among grants of its action.
@@ -348,6 +349,14 @@ var tricks = []struct {
 	{"HEAD", "/system/namespace/prod", "", 403, ""},
 	{"HEAD", "/system/namespace/dev", "", 200, ""},
 
+	// What a plugin, or somebody behind us, might read in another way.
+	{"POST", "/system/functions", `{"service":"new","Namespace":"dev"}`, 400, ""},
+	{"POST", "/system/functions", `{"Service":"new","namespace":"dev"}`, 400, ""},
+	{"DELETE", "/system/functions", `{"functionname":"env","namespace":"dev"}`, 400, ""},
+	{"DELETE", "/system/functions", "{\"functionName\":\"env\",\"name\u017fpace\":\"dev\"}", 400, ""},
+	{"GET", "/system/logs?name=env&name=other&namespace=dev", "", 400, ""},
+	{"GET", "/system/namespace/dev?a=1&a=1", "", 200, ""},
+
 	// The method as somebody behind us might read it.
 	{"GET", "/system/namespace/dev", "", 200, "X-HTTP-Method-Override: DELETE"},
 	{"GET", "/system/namespace/dev?_method=DELETE", "", 200, ""},
@@ -404,7 +413,7 @@ func TestForeignPages(t *testing.T) {
 
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, func(c *Config) { c.Open, c.Admin = true, Credentials{} })
+	a := newAPI(t, func(c *Config) { c.Open, c.Admin = true, basicauth.Credentials{} })
 	for _, c := range []struct {
 		headers []string
 		status  int
@@ -431,7 +440,7 @@ func TestOpenAPI(t *testing.T) {
 // TestTokensAlone: without an administrator nobody is told of passwords.
 func TestTokensAlone(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, func(c *Config) { c.Admin = Credentials{} })
+	a := newAPI(t, func(c *Config) { c.Admin = basicauth.Credentials{} })
 	a.grant(t, "System:Info", "*")
 	for _, authorization := range []string{"", asAdmin, "Basic Og=="} {
 		res, _ := a.sendRaw(t, "GET", "/system/info", authorization, "")

@@ -93,8 +93,29 @@ func checkJSON(data []byte) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber() // 1e999 is JSON, too
-	return checkNames(d, func(name string) string { return strings.ToLower(strings.ToUpper(name)) })
+	if err := checkNames(d, foldName); err != nil {
+		return err
+	}
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(data, &top); err != nil {
+		return err
+	}
+	for name := range top {
+		for _, want := range identifying {
+			if name != want && foldName(name) == foldName(want) {
+				return fmt.Errorf("it has the name %q: want %q", clip(name), want)
+			}
+		}
+	}
+	return nil
 }
+
+// identifying are the names by which a body says what it is about. An auth plugin
+// that does not take "Namespace" for one of them would judge another request.
+var identifying = []string{"namespace", "name", "service", "serviceName", "functionName", "alerts"}
+
+// foldName returns what names have in common that encoding/json takes for one.
+func foldName(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 // checkNames reads one value from d. fold returns what two names of an object
 // may not have in common.

@@ -137,6 +137,11 @@ func (g *Gateway) deploy(r *request) (operation, error) {
 		return operation{}, err
 	}
 	op := onFunction(f, func(ctx context.Context) error {
+		done, err := g.deploying.take(ctx, f)
+		if err != nil {
+			return err
+		}
+		defer done()
 		here := target{namespace: f.Namespace, name: f.Name}
 		if !r.caller.may("Function:Update", here) {
 			_, err := g.config.Provider.Status(ctx, f, false)

@@ -23,6 +23,7 @@ import (
 	"github.com/gatehound/gatehound/exchange"
 	"github.com/gatehound/gatehound/exchange/issuer"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -36,7 +37,7 @@ type Config struct {
 	Exchange *exchange.Exchanger
 	// Admin may do everything on the administration API; zero = there are API
 	// tokens only.
-	Admin Credentials
+	Admin basicauth.Credentials
 	// Open lets everybody who can reach us do everything there, and is for
 	// loopback alone.
 	Open bool
@@ -79,6 +80,9 @@ type Gateway struct {
 	metrics *metrics
 	counts  *counts // nil = those of metrics
 	server  *fasthttp.Server
+	// deploying has one deployment of a function at a time: who may only create
+	// would else replace what has been made since it was found missing.
+	deploying turns
 	// draining tells clients to send their next request to another gateway.
 	draining atomic.Bool
 	// life ends when draining begins, and ends what is followed without an end.

@@ -3,12 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,45 +91,6 @@ func TestRouteMatch(t *testing.T) {
 			require.Equal(t, want, parameter)
 		}
 	}
-}
-
-func TestCredentials(t *testing.T) {
-	t.Parallel()
-	basic := func(s string) []byte { return []byte("Basic " + base64.StdEncoding.EncodeToString([]byte(s))) }
-	c := Credentials{user: "admin", password: "p:w"}
-	require.True(t, c.match([][]byte{basic("admin:p:w")}))
-	require.True(t, c.match([][]byte{[]byte("bASIC" + string(basic("admin:p:w")[5:]))}))
-	for name, values := range map[string][][]byte{
-		"none":           nil,
-		"twice":          {basic("admin:p:w"), basic("admin:p:w")},
-		"wrong password": {basic("admin:p")},
-		"wrong user":     {basic("root:p:w")},
-		"empty":          {basic("")},
-		"bearer":         {[]byte("Bearer p:w")},
-		"two spaces":     {[]byte("Basic  " + string(basic("admin:p:w")[6:]))},
-	} {
-		require.False(t, c.match(values), name)
-	}
-	require.False(t, Credentials{}.match([][]byte{basic(":")}), "the zero value matches nobody")
-	require.NotContains(t, c.String()+c.GoString(), "p:w")
-}
-
-func TestReadCredentials(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "secrets")
-	_, err := ReadCredentials(dir, false)
-	require.ErrorContains(t, err, "basic-auth-password")
-	first, err := ReadCredentials(dir, true)
-	require.NoError(t, err)
-	require.Equal(t, "admin", first.User())
-	require.GreaterOrEqual(t, len(first.Password()), 20)
-	again, err := ReadCredentials(dir, true)
-	require.NoError(t, err)
-	require.Equal(t, first, again)
-
-	require.NoError(t, os.WriteFile(filepath.Join(dir, userFile), []byte("a:b\n"), 0o600))
-	_, err = ReadCredentials(dir, true)
-	require.ErrorContains(t, err, "without a colon")
 }
 
 // TestPanic checks that a panic ends one call alone, and that the log says

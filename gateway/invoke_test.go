@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -51,17 +52,51 @@ func TestPathStaysBehindPrefix(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/../../system/functions", "/..", "/a/..", "/%2e%2E/x", "/.%2e/x", "/..%2f..%2fsystem", `/..\..\system`, "/..%5c..%5csystem", "/%zz/%2e%2e/x",
+		"/..;/..;a=b/system/functions", "/%2e%2e%3b/x",
 	} {
 		answer := call(path)
 		require.True(t, strings.HasPrefix(answer, "HTTP/1.1 400 "), "%s: %s", path, answer)
 		require.NotContains(t, answer, "target=", path)
 	}
-	for _, path := range []string{"", "/", "/a%2Fb", "/...", "/a..b/..c", "/%252e%252e/", "/a?../.."} {
+	for _, path := range []string{"", "/", "/a%2Fb", "/...", "/a..b/..c", "/%252e%252e/", "/a?../..", "/a;../..b;"} {
 		want := "/function/env.fn" + path
 		if path == "" {
 			want += "/"
 		}
 		require.Contains(t, call(path), "target="+want+";")
+	}
+}
+
+// TestFunctionsDoNotSeeThePassword, whichever way it is written.
+func TestFunctionsDoNotSeeThePassword(t *testing.T) {
+	t.Parallel()
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Join(r.Header.Values("Authorization"), ","))
+	}))
+	t.Cleanup(behind.Close)
+	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
+	t.Cleanup(upstream.Close)
+	l := listenTCP(t)
+	serve(t, l, Config{Provider: behindPrefix{upstream: upstream}, DefaultNamespace: "fn", Admin: basicauth.New("admin", "pw")})
+	for headers, want := range map[string]string{
+		"Authorization: Basic YWRtaW46cHc=":                                          "",
+		"authorization: basic YWRtaW46cHc=":                                          "",
+		"AUTHORIZATION: Basic YWRtaW46cHc=\r\nAUTHORIZATION: Basic YWRtaW46cHc=":     "",
+		"Authorization: Basic YWRtaW46b3RoZXI=\r\nauthorization: Basic YWRtaW46cHc=": "Basic YWRtaW46b3RoZXI=",
+		"Authorization: Basic YWRtaW46b3RoZXI=":                                      "Basic YWRtaW46b3RoZXI=",
+		"Authorization: Bearer YWRtaW46cHc=":                                         "Bearer YWRtaW46cHc=",
+	} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = io.WriteString(conn, "GET /function/env HTTP/1.1\r\nHost: h\r\n"+headers+"\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 200 "), "%s", answer)
+		_, got, _ := strings.Cut(string(answer), "\r\n\r\n")
+		require.Equal(t, want, got, headers)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -25,6 +26,9 @@ const (
 	pluginPatience = 15 * time.Second
 	// maxRefusal bounds the body of its answer that is passed on, in bytes.
 	maxRefusal = 1 << 20
+	// maxUnjudged bounds the request bodies, in bytes, of all whom the plugin has
+	// not let pass yet: anybody can send them, and take read_timeout for it.
+	maxUnjudged = 64 << 20
 )
 
 // plugin asks somebody else who may do what below /system/ (auth_proxy_url), as
@@ -36,6 +40,7 @@ type plugin struct {
 	patience time.Duration
 	client   *http.Client
 	log      zerolog.Logger
+	unjudged atomic.Int64 // see maxUnjudged
 }
 
 // newPlugin returns nil without a plugin.
@@ -77,6 +82,14 @@ func (p *plugin) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 	}
 	var body []byte
 	if p.passBody {
+		size := int64(ctx.Request.Header.ContentLength())
+		if size < 0 || size > maxBody {
+			size = maxBody
+		}
+		defer p.unjudged.Add(-size)
+		if p.unjudged.Add(size) > maxUnjudged {
+			return caller{}, &provider.Error{Status: http.StatusServiceUnavailable, Message: "too many requests are waiting for the auth plugin"}
+		}
 		read, err := w.body()
 		if err != nil {
 			return caller{}, bodyError(err)
@@ -118,6 +131,9 @@ func (p *plugin) ask(ctx context.Context, method string, header http.Header, bod
 		return failure(http.StatusBadGateway, "the auth plugin cannot be asked", err)
 	}
 	req.Header = header.Clone()
+	// A server that does not read a body takes it for the next question, and its
+	// answer to that for the one to somebody else's.
+	req.Close = len(body) > 0
 	res, err := p.client.Do(req)
 	if err != nil {
 		return p.unanswered(ctx, err)
@@ -198,7 +214,7 @@ var hopHeaders = map[string]bool{
 
 // describing are headers by which a request is described to others. What a
 // caller says in them is not passed on: a plugin might believe it. For the same
-// reason _ is taken for -, as CGI programs do.
+// reason any other character is taken for -, as some CGI programs do.
 var describing = map[string]bool{
 	"x-forwarded-method": true, "x-forwarded-uri": true, "x-forwarded-url": true, "x-forwarded-path": true, "x-forwarded-prefix": true,
 	"x-forwarded-host": true, "x-forwarded-server": true, "x-forwarded-for": true, "forwarded": true, "x-request-id": true,
@@ -210,7 +226,14 @@ var describing = map[string]bool{
 }
 
 // foldHeader is what two spellings of a header's name have in common.
-func foldHeader(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
+func foldHeader(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
+}
 
 // pluginHeader is the header of a question: the caller's, with its credentials,
 // and what the request is in words of ours.

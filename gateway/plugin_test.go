@@ -147,6 +147,7 @@ func TestPluginIsToldTheTruth(t *testing.T) {
 	forged := []string{
 		"X-Forwarded-Uri: /system/info", "x-forwarded-uri: /system/info", "X-FORWARDED-URI: /system/info", "X_Forwarded_Uri: /system/info", "X-Forwarded_uri: /system/info",
 		"X-Forwarded-Method: GET", "x_forwarded-method: GET", "X-Forwarded-Host: evil.test", "X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1",
+		"X.Forwarded.Uri: /system/info", "X~Forwarded-Method: GET",
 		"X-Original-Uri: /system/info", "X-Original-Url: /system/info", "X-Original-Method: GET", "X-Rewrite-Url: /system/info",
 		"X-HTTP-Method-Override: GET", "X-Forwarded-Path: /system/info", "X-Request-Id: a", "X-Request-Id: b",
 		"Connection: x-forwarded-uri, X-Forwarded-Method, X-Dropped", "X-Dropped: 1", "TE: trailers", "Keep-Alive: 5", "Upgrade: websocket", "Proxy-Authorization: Basic x",
@@ -216,6 +217,7 @@ func TestPluginBody(t *testing.T) {
 	require.Equal(t, 202, got, answer)
 	_, r, body := p.take()
 	require.Equal(t, sent, body)
+	require.True(t, r.Close, "what is left of a body is no further question")
 	require.Equal(t, int64(len(sent)), r.ContentLength)
 	require.Equal(t, "Deploy new.dev i", a.take())
 
@@ -244,6 +246,36 @@ func TestPluginBody(t *testing.T) {
 	got, _ = a.send(t, "POST", "/system/functions", "", sent)
 	require.Equal(t, 401, got)
 	require.Empty(t, a.take())
+}
+
+// TestPluginBodiesAreBounded: strangers cannot have the memory filled with what the
+// plugin is still to be asked about.
+func TestPluginBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	p := newPluginServer(t, status(200))
+	a := newFront(t, p.URL, func(c *Config) { c.AuthPassBody = true })
+	// They say how much they send, and do not send it.
+	var strangers []net.Conn
+	for range maxUnjudged / maxBody {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(a.url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		_, err = fmt.Fprintf(conn, "POST /system/functions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n{", maxBody)
+		require.NoError(t, err)
+		strangers = append(strangers, conn)
+	}
+	deploys := func() int {
+		got, _ := a.send(t, "POST", "/system/functions", "", `{"service":"new","namespace":"dev"}`)
+		return got
+	}
+	require.Eventually(t, func() bool { return a.gateway.plugin.unjudged.Load() == maxUnjudged }, 10*time.Second, time.Millisecond)
+	require.Equal(t, 503, deploys())
+	got, _ := a.send(t, "GET", "/system/namespace/dev", "", "")
+	require.Equal(t, 200, got, "what has no body is not in their way")
+	for _, conn := range strangers {
+		conn.Close()
+	}
+	require.Eventually(t, func() bool { return deploys() == 202 }, 10*time.Second, 10*time.Millisecond)
 }
 
 // TestPluginFails: nobody gets in when the plugin gives no good answer.

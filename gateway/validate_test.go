@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 // quiet takes what test servers say of clients that break off.
@@ -248,7 +249,7 @@ func TestValidateOnlyEverything(t *testing.T) {
 	require.Empty(t, a.take())
 	require.NotContains(t, a.log.String(), "eyJ")
 
-	open := newAPI(t, func(c *Config) { c.Open, c.Admin = true, Credentials{} })
+	open := newAPI(t, func(c *Config) { c.Open, c.Admin = true, basicauth.Credentials{} })
 	status, answer := open.send(t, "GET", "/validate", "", "", "Host: localhost")
 	require.Equal(t, 403, status, answer)
 }

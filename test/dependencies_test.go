@@ -33,13 +33,18 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/provider"},
+	"gateway/basicauth":         nil,
 	"gateway/devidp":            {"exchange/issuer"},
+	"gateway/federated":         {"auth", "auth/jwks", "executor/reverseproxy", "gateway/basicauth"},
+	"gateway/program":           nil,
 	"gateway/provider":          {"executor/reverseproxy"},
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},
 	"gateway/provider/upstream": {"executor/reverseproxy", "gateway/provider"},
 	"gateway/quickstart":        nil,
 	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
+
+	"gateway/cmd/federated-gateway": {"auth/jwks", "config", "exchange", "executor/reverseproxy", "gateway/basicauth", "gateway/federated", "gateway/program"},
 
 	"benchmarks":         {"benchmarks/issuer", "benchmarks/measure"},
 	"benchmarks/issuer":  nil,

@@ -257,6 +257,7 @@ func TestImageBuildCommands(t *testing.T) {
 		{"build-watchdog", "fwatchdog", "arm64", "v8", "\x7fELF\x02\x01"},
 		{"build-watchdog", "fwatchdog", "arm", "v7", "\x7fELF\x01\x01"},
 		{"build-gateway", "gateway", "amd64", "", "\x7fELF\x02\x01"},
+		{"build-federated-gateway", "federated-gateway", "amd64", "", "\x7fELF\x02\x01"},
 	} {
 		if b.arch != runtime.GOARCH && os.Getenv(allPlatforms) == "" {
 			t.Logf("NOT BUILT for %s: %s is not set", b.arch, allPlatforms)

@@ -16,6 +16,7 @@ import (
 	"github.com/gatehound/gatehound/exchange/issuer"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/upstream"
 )
@@ -40,7 +41,7 @@ func startGateway(t *testing.T, behind provider.Provider) *url.URL {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-user"), []byte("root"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "basic-auth-password"), []byte("word"), 0o600))
-	admin, err := gateway.ReadCredentials(dir, false)
+	admin, err := basicauth.Read(dir, false)
 	require.NoError(t, err)
 	key, err := issuer.Generate()
 	require.NoError(t, err)

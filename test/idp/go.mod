@@ -6,6 +6,7 @@ go 1.26.0
 
 require (
 	github.com/coreos/go-oidc/v3 v3.17.0
+	github.com/openfaas/go-sdk v0.2.22
 	github.com/stretchr/testify v1.12.1
 	github.com/zitadel/oidc/v3 v3.45.5
 	golang.org/x/oauth2 v0.35.0
@@ -22,6 +23,7 @@ require (
 	github.com/gorilla/securecookie v1.1.2 // indirect
 	github.com/muhlemmer/gu v0.3.1 // indirect
 	github.com/muhlemmer/httpforwarded v0.1.0 // indirect
+	github.com/openfaas/faas-provider v0.25.8 // indirect
 	github.com/rs/cors v1.11.1 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/zitadel/logging v0.7.0 // indirect

@@ -37,10 +37,10 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "gateway")
-	build := exec.Command("go", "build", "-o", binary, "./gateway/cmd/gateway")
+	build := exec.Command("go", "build", "-o", dir, "./gateway/cmd/gateway", "./gateway/cmd/federated-gateway")
 	build.Dir = "../.." // the module whose program it is
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the gateway: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "building the gateways: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()
@@ -52,6 +52,7 @@ const patience = 60 * time.Second
 // gateway is the built one, running.
 type gateway struct {
 	url    string
+	dir    string // its own
 	stderr *output
 }
 
@@ -84,7 +85,7 @@ func startGateway(t *testing.T, objects string) *gateway {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "stack.yml"), []byte(
 		"functions:\n  shout: {fprocess: tr a-z A-Z, environment: {mode: serializing, jwt_auth: true}}\n"+
 			"  env: {fprocess: cat, environment: {mode: serializing, jwt_auth: true}}\n"), 0o600))
-	g := &gateway{stderr: new(output)}
+	g := &gateway{dir: dir, stderr: new(output)}
 	cmd := exec.Command(binary)
 	cmd.Dir, cmd.Stderr = dir, g.stderr
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "port=0", "metrics_port=0", "iam_dir=iam", "stack_file=stack.yml", "debug=true"}

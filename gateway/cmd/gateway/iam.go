@@ -18,6 +18,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam/store"
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/gateway/program"
 )
 
 func iamCommand() *cobra.Command {
@@ -178,7 +179,7 @@ const maxRolesShown = 20
 
 // say prints a line, whatever it quotes of objects and tokens.
 func say(out io.Writer, format string, args ...any) {
-	fmt.Fprintln(out, visible(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(out, program.Visible(fmt.Sprintf(format, args...)))
 }
 
 func printExplanation(out io.Writer, claims auth.Claims, x exchange.Explanation) {

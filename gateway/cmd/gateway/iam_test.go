@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/gateway/program"
 )
 
 const iamObjects = `apiVersion: iam.openfaas.com/v1
@@ -204,6 +204,6 @@ func TestIAMPrintsVisibly(t *testing.T) {
 	}
 
 	var log strings.Builder
-	logAt(newLogger(config.Gateway{}, &log), zerolog.WarnLevel)("field %s", "\x1b[2J\nforged")
+	logAt(program.NewLogger(&log, false, false), zerolog.WarnLevel)("field %s", "\x1b[2J\nforged")
 	require.Contains(t, log.String(), "field ?[2J forged\n")
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +25,8 @@ import (
 	"github.com/gatehound/gatehound/exchange/issuer"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway"
+	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
 	"github.com/gatehound/gatehound/gateway/provider/upstream"
@@ -42,7 +41,7 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(settings, os.Stderr)
+	log := program.NewLogger(os.Stderr, settings.LogJSON, settings.Debug)
 	signalled, stopSignals := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stopSignals()
 	context.AfterFunc(signalled, func() {
@@ -57,7 +56,7 @@ func run(environ []string, dev *development) error {
 	defer unlock()
 	listener, err := reverseproxy.Listen("tcp", settings.Address, settings.WriteTimeout)
 	if err != nil {
-		return listenError(err, settings.Address, "port")
+		return program.ListenError(err, settings.Address, "port")
 	}
 	defer listener.Close()
 	listener.Logf = logAt(log, zerolog.ErrorLevel)
@@ -73,11 +72,11 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return fmt.Errorf("issuer_key_path: %w", err)
 	}
-	credentials, err := gateway.ReadCredentials(settings.SecretMountPath, settings.GenerateSecrets)
+	credentials, err := basicauth.Read(settings.SecretMountPath, settings.GenerateSecrets)
 	if err != nil && (settings.BasicAuth || !errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("secret_mount_path: %w", err)
 	}
-	var admin gateway.Credentials
+	var admin basicauth.Credentials
 	if settings.BasicAuth && settings.AuthProxyURL == nil {
 		admin = credentials // else they are for the provider alone, if there are any
 	}
@@ -137,7 +136,7 @@ func run(environ []string, dev *development) error {
 		AuthPassBody:      settings.AuthPassBody,
 		ValidateForwarded: settings.ValidateForwarded,
 	})
-	closeMetrics, err := serveMetrics(settings.MetricsAddress, gw.MetricsHandler())
+	closeMetrics, err := program.ServeMetrics(settings.MetricsAddress, gw.MetricsHandler())
 	if err != nil {
 		return err
 	}
@@ -228,7 +227,7 @@ type functions struct {
 	remove func()                     // removes the run folder
 }
 
-func openProvider(settings config.Gateway, self string, admin gateway.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
+func openProvider(settings config.Gateway, self string, admin basicauth.Credentials, dev *development, log zerolog.Logger) (*functions, error) {
 	if settings.FunctionsProvider != nil {
 		remote, err := upstream.New(upstream.Config{
 			URL: settings.FunctionsProvider, Logs: settings.LogsProvider, User: admin.User(), Password: admin.Password(),
@@ -330,54 +329,6 @@ func (f *functions) announce(ctx context.Context, dev *development, settings con
 	if dev != nil {
 		dev.announce(f.stack, settings, self)
 	}
-}
-
-// listenError says which variable to change.
-func listenError(err error, address, variable string) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is taken by another program: set %s to a free port", address, variable)
-	}
-	return fmt.Errorf("%w: set %s to another port", err, variable)
-}
-
-func serveMetrics(address string, handler http.Handler) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, listenError(err, address, "metrics_port")
-	}
-	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
-	go func() { _ = server.Serve(l) }()
-	return func() { _ = server.Close() }, nil
-}
-
-func newLogger(settings config.Gateway, out io.Writer) zerolog.Logger {
-	if !settings.LogJSON {
-		out = zerolog.ConsoleWriter{Out: out, TimeFormat: time.DateTime, NoColor: true,
-			FormatMessage: func(message any) string { return visible(fmt.Sprint(message)) }}
-	}
-	level := zerolog.InfoLevel
-	if settings.Debug {
-		level = zerolog.DebugLevel
-	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger()
-}
-
-// visible keeps on one line, and from acting on a terminal, what may hold the
-// words of others: a token's claim, a key in a policy, a name in a certificate.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case strconv.IsPrint(r):
-			return r
-		case r == '\n' || r == '\t':
-			return ' '
-		default:
-			return '?'
-		}
-	}, s)
 }
 
 // functionOutput writes what functions print: plain lines for people, fields

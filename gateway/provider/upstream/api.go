@@ -38,7 +38,7 @@ func (p *Provider) List(ctx context.Context, namespace string) ([]types.Function
 	}
 	functions := []types.FunctionStatus{}
 	for _, n := range namespaces {
-		var some []types.FunctionStatus
+		var some list[types.FunctionStatus]
 		if err := p.do(ctx, http.MethodGet, "/system/functions", in(n), nil, &some); err != nil {
 			return nil, err
 		}
@@ -49,10 +49,12 @@ func (p *Provider) List(ctx context.Context, namespace string) ([]types.Function
 			}
 		}
 	}
-	slices.SortFunc(functions, func(a, b types.FunctionStatus) int {
+	order := func(a, b types.FunctionStatus) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Namespace, b.Namespace))
-	})
-	return functions, nil
+	}
+	slices.SortStableFunc(functions, order)
+	// One that is listed twice would be a metric twice, and the scrape fail.
+	return slices.CompactFunc(functions, func(a, b types.FunctionStatus) bool { return order(a, b) == 0 }), nil
 }
 
 // Status implements provider.Provider.
@@ -102,12 +104,15 @@ func (p *Provider) scale(ctx context.Context, f provider.Function, replicas uint
 
 // Secrets implements provider.Provider.
 func (p *Provider) Secrets(ctx context.Context, namespace string) ([]types.Secret, error) {
-	secrets := []types.Secret{}
-	if err := p.do(ctx, http.MethodGet, "/system/secrets", in(namespace), nil, &secrets); err != nil {
+	var all list[types.Secret]
+	if err := p.do(ctx, http.MethodGet, "/system/secrets", in(namespace), nil, &all); err != nil {
 		return nil, err
 	}
-	for i, s := range secrets {
-		secrets[i] = types.Secret{Name: s.Name, Namespace: cmp.Or(s.Namespace, namespace)}
+	secrets := []types.Secret{}
+	for _, s := range all {
+		if cmp.Or(s.Namespace, namespace) == namespace { // see List
+			secrets = append(secrets, types.Secret{Name: s.Name, Namespace: namespace})
+		}
 	}
 	return secrets, nil
 }
@@ -129,10 +134,10 @@ func (p *Provider) DeleteSecret(ctx context.Context, namespace, name string) err
 
 // Namespaces implements provider.Provider.
 func (p *Provider) Namespaces(ctx context.Context) ([]string, error) {
-	names := []string{}
+	names := list[string]{}
 	err := p.do(ctx, http.MethodGet, "/system/namespaces", nil, nil, &names)
 	slices.Sort(names)
-	return names, err
+	return slices.Compact(names), err
 }
 
 // Namespace implements provider.Provider.
@@ -155,6 +160,7 @@ func (p *Provider) UpdateNamespace(ctx context.Context, n types.FunctionNamespac
 
 // DeleteNamespace implements provider.Provider.
 func (p *Provider) DeleteNamespace(ctx context.Context, name string) error {
+	defer p.forgetAll(name)
 	// Providers look for the label, so that they delete no namespace but OpenFaaS'.
 	n := types.FunctionNamespace{Name: name, Labels: map[string]string{"openfaas": "1"}}
 	return p.do(ctx, http.MethodDelete, "/system/namespace/"+name, nil, n, nil)
@@ -191,6 +197,9 @@ func (p *Provider) Logs(ctx context.Context, r logs.Request, emit func(logs.Mess
 		var m logs.Message
 		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
 			return fmt.Errorf("functions provider sent a log line that is bad JSON: %w", err)
+		}
+		if cmp.Or(m.Name, r.Name) != r.Name || cmp.Or(m.Namespace, r.Namespace) != r.Namespace {
+			continue // of another function, which nobody has authorized
 		}
 		if err := emit(m); err != nil {
 			return err

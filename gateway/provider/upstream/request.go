@@ -17,6 +17,8 @@ import (
 const (
 	// maxAnswer bounds what is read of one answer, in bytes.
 	maxAnswer = 16 << 20
+	// maxItems bounds a list: {} has two bytes, and what it becomes hundreds.
+	maxItems = 1 << 16
 	// maxMessage bounds what is passed on of an error's text.
 	maxMessage = 4 << 10
 )
@@ -36,6 +38,33 @@ func (p *Provider) do(ctx context.Context, method, path string, query url.Values
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(out); err != nil {
 		return fmt.Errorf("functions provider answered %s %s with bad JSON: %w", method, p.base+path, err)
+	}
+	return nil
+}
+
+// list is a JSON array of at most maxItems.
+type list[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *list[T]) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	switch begin, err := d.Token(); {
+	case err != nil:
+		return err
+	case begin == nil: // null is how Go writes an empty one
+		return nil
+	case begin != json.Delim('['):
+		return fmt.Errorf("want a list, got %.20q", data)
+	}
+	for d.More() {
+		if len(*l) == maxItems {
+			return fmt.Errorf("the list has more than %d items", maxItems)
+		}
+		var item T
+		if err := d.Decode(&item); err != nil {
+			return err
+		}
+		*l = append(*l, item)
 	}
 	return nil
 }

@@ -86,8 +86,10 @@ type known struct {
 // for. All calls that come meanwhile wait for it.
 type search struct {
 	cancel context.CancelFunc
-	// outdated: the function was changed meanwhile. Written with Provider.mu held
-	// and before done is closed.
+	// waiting is how many calls do. Guarded by Provider.mu.
+	waiting int
+	// outdated: the function was changed meanwhile, or nobody waits any more.
+	// Written with Provider.mu held and before done is closed.
 	outdated bool
 	done     chan struct{} // closed when the rest is known
 	endpoint provider.Endpoint
@@ -121,7 +123,7 @@ func New(c Config) (*Provider, error) {
 		base:     strings.TrimSuffix(c.URL.String(), "/"),
 		logs:     strings.TrimSuffix(cmp.Or(c.Logs, c.URL).String(), "/"),
 		path:     strings.TrimSuffix(c.URL.EscapedPath(), "/"),
-		client:   &http.Client{CheckRedirect: stay},
+		client:   newClient(),
 		idle:     reverseproxy.NewIdleLimit(c.MaxIdle),
 		known:    make(map[provider.Function]known),
 		searches: make(map[provider.Function]*search),
@@ -130,6 +132,17 @@ func New(c Config) (*Provider, error) {
 	p.upstream = reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: address, MaxIdle: c.MaxIdlePerHost, Idle: p.idle})
 	p.life, p.end = context.WithCancel(context.Background())
 	return p, nil
+}
+
+// newClient returns the client for the provider's API. The credentials go
+// straight there, as calls do, and through no proxy that the environment may name.
+func newClient() *http.Client {
+	return &http.Client{CheckRedirect: stay, Transport: &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second, // logs_provider_url may be https
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     90 * time.Second,
+	}}
 }
 
 // stay is a CheckRedirect that follows none.
@@ -148,6 +161,7 @@ func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.
 		if !under {
 			s = p.begin(f)
 		}
+		s.waiting++
 		p.mu.Unlock()
 		select {
 		case <-s.done:
@@ -155,9 +169,28 @@ func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.
 				return s.endpoint, s.err
 			}
 		case <-ctx.Done():
+			p.leave(f, s)
 			return provider.Endpoint{}, fmt.Errorf("waiting for function %s: %w", f, context.Cause(ctx))
 		}
 	}
+}
+
+// leave ends a search for which nobody waits any more: strangers who ask for
+// names without end, and hang up, would else have as many questions open at a
+// slow provider.
+func (p *Provider) leave(f provider.Function, s *search) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.waiting--; s.waiting == 0 && p.searches[f] == s {
+		p.abandon(f, s)
+	}
+}
+
+// abandon ends a search without a result. p.mu is held.
+func (p *Provider) abandon(f provider.Function, s *search) {
+	s.outdated = true
+	s.cancel()
+	delete(p.searches, f)
 }
 
 // begin starts a search. It is nobody's in particular: a caller who goes away
@@ -227,7 +260,9 @@ func (p *Provider) endpoint(f provider.Function) provider.Endpoint {
 	if p.config.Direct {
 		return p.directEndpoint(f)
 	}
-	return provider.Endpoint{Upstream: p.upstream, Prefix: p.path + "/function/" + f.String()}
+	// With the caller's Host, what routes by it on the way (a service mesh, a reverse
+	// proxy with several names) would let the caller choose another service.
+	return provider.Endpoint{Upstream: p.upstream, Prefix: p.path + "/function/" + f.String(), Host: p.config.URL.Host}
 }
 
 // sweep drops the functions that are no longer called, with their connections.
@@ -248,10 +283,28 @@ func (p *Provider) sweep() {
 func (p *Provider) forget(f provider.Function) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forgetLocked(f)
+}
+
+// forgetAll is forget for all of a namespace.
+func (p *Provider) forgetAll(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for f := range p.known {
+		if f.Namespace == namespace {
+			p.forgetLocked(f)
+		}
+	}
+	for f := range p.searches {
+		if f.Namespace == namespace {
+			p.forgetLocked(f)
+		}
+	}
+}
+
+func (p *Provider) forgetLocked(f provider.Function) {
 	if s, under := p.searches[f]; under {
-		s.outdated = true
-		s.cancel()
-		delete(p.searches, f)
+		p.abandon(f, s)
 	}
 	p.drop(f)
 }

@@ -1,4 +1,7 @@
-package gateway
+// Package basicauth is the administrator's name and password: reading them from
+// the files of secret_mount_path, following those, and telling whether a request
+// brings them. The gateway asks for them, the federated gateway sends them.
+package basicauth
 
 import (
 	"bytes"
@@ -18,6 +21,9 @@ import (
 // The zero value matches nobody. Printing it shows no password.
 type Credentials struct{ user, password string }
 
+// New returns credentials, such as a program has found elsewhere than in files.
+func New(user, password string) Credentials { return Credentials{user, password} }
+
 // String hides the password.
 func (c Credentials) String() string { return c.user + ":[hidden]" }
 
@@ -36,13 +42,13 @@ const (
 	passwordFile = "basic-auth-password"
 )
 
-// ReadCredentials reads basic-auth-user and basic-auth-password from dir.
-// White space around them is dropped. With generate, a missing pair is made:
+// Read reads basic-auth-user and basic-auth-password from dir.
+// White space around them is dropped. With create, a missing pair is made:
 // user admin and a random password, readable by this user alone.
-func ReadCredentials(dir string, generate bool) (Credentials, error) {
+func Read(dir string, create bool) (Credentials, error) {
 	password, err := os.ReadFile(filepath.Join(dir, passwordFile))
-	if errors.Is(err, fs.ErrNotExist) && generate {
-		if err := generateCredentials(dir); err != nil {
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := generate(dir); err != nil {
 			return Credentials{}, err
 		}
 		password, err = os.ReadFile(filepath.Join(dir, passwordFile))
@@ -61,7 +67,7 @@ func ReadCredentials(dir string, generate bool) (Credentials, error) {
 	return c, nil
 }
 
-func generateCredentials(dir string) error {
+func generate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make a folder for the admin password: %w", err)
 	}
@@ -78,13 +84,18 @@ func generateCredentials(dir string) error {
 	return nil
 }
 
-// set reports whether there are any.
-func (c Credentials) set() bool { return c.password != "" }
+// Set reports whether there are any.
+func (c Credentials) Set() bool { return c.password != "" }
 
-// match reports whether the values of a request's Authorization headers are
+// Header returns the value of the Authorization header that has them.
+func (c Credentials) Header() string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.user+":"+c.password))
+}
+
+// Match reports whether the values of a request's Authorization headers are
 // these credentials, in a time that tells nothing about them.
-func (c Credentials) match(authorization [][]byte) bool {
-	if len(authorization) != 1 || !c.set() {
+func (c Credentials) Match(authorization [][]byte) bool {
+	if len(authorization) != 1 || !c.Set() {
 		return false
 	}
 	scheme, encoded, _ := bytes.Cut(authorization[0], []byte(" "))
