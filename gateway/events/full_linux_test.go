@@ -2,6 +2,7 @@ package events
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,4 +62,38 @@ func TestFileOnFullDisk(t *testing.T) {
 	info, err := os.Stat(f.Path)
 	require.NoError(t, err)
 	require.Zero(t, info.Size())
+}
+
+// TestSharedFileOnFullDisk: who takes back half a batch takes back nothing of the
+// other outbox that writes there.
+func TestSharedFileOnFullDisk(t *testing.T) {
+	t.Parallel()
+	f := &File{Path: filepath.Join(smallDisk(t), "events.jsonl")}
+	small, large := batch(t, 1), batch(t, 1000)
+	stop, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				failed <- nil
+				return
+			default:
+				if err := f.Deliver(t.Context(), large); !errors.Is(err, syscall.ENOSPC) {
+					failed <- fmt.Errorf("a batch larger than the disk: %v", err)
+					return
+				}
+			}
+		}
+	}()
+	taken := 0
+	for range 2000 {
+		if f.Deliver(t.Context(), small) == nil {
+			taken++
+		}
+	}
+	close(stop)
+	require.NoError(t, <-failed)
+	got, err := os.ReadFile(f.Path)
+	require.NoError(t, err)
+	require.Equal(t, strings.Repeat(string(small.Lines), taken), string(got))
 }
