@@ -20,11 +20,14 @@ type Auditing struct {
 	Verbs []string
 }
 
+var errUnaudited = &provider.Error{Status: http.StatusServiceUnavailable, Message: "this request must be audited (auditing_mandatory), and cannot be at the moment"}
+
 // audit is the event of one request to /system/; nil = it has none.
 type audit struct {
 	gateway *Gateway
 	ctx     *fasthttp.RequestCtx
 	event   types.APIAccessEvent
+	dropped bool // there is no event after all
 }
 
 // beginAudit returns the event of a request that has just come. The error is what
@@ -35,10 +38,10 @@ func (g *Gateway) beginAudit(ctx *fasthttp.RequestCtx, w wish) (*audit, error) {
 	}
 	if err := g.config.Auditing.Outbox.Ready(); err != nil {
 		named(ctx, g.config.Log.Error()).Str("method", w.method).Str("path", clip(w.path)).Msgf("refused, as it cannot be audited: %v", err)
-		return nil, &provider.Error{Status: http.StatusServiceUnavailable, Message: "this request must be audited (auditing_mandatory), and cannot be at the moment"}
+		return nil, errUnaudited
 	}
 	// The query is left out: it may hold what the caller should not have put there.
-	return &audit{g, ctx, types.APIAccessEvent{
+	return &audit{gateway: g, ctx: ctx, event: types.APIAccessEvent{
 		Path: shorten(w.path), Method: w.method, Actions: []string{}, Time: time.Now().UTC(),
 		ResponseCode: http.StatusInternalServerError, // of a panic
 	}}, nil
@@ -49,6 +52,22 @@ func (a *audit) by(who caller) {
 	if a != nil {
 		a.event.Actor = who.actor
 	}
+}
+
+// byStranger is asked about a request that is refused for why, and returns what to
+// answer. Where its sender is not known, it may only use the first half of the spool:
+// a flood of such requests would push out other events or, with auditing_mandatory,
+// stop the API. Beyond that it has no event and, where it must have one, is told so.
+func (a *audit) byStranger(why error) error {
+	if a == nil || a.event.Actor != nil || !a.gateway.config.Auditing.Outbox.Crowded() {
+		return why
+	}
+	a.dropped = true
+	a.gateway.config.Auditing.Outbox.Drop()
+	if !a.gateway.config.Auditing.Outbox.KeepsAll() {
+		return why
+	}
+	return errUnaudited
 }
 
 // about notes what the request is for, as far as that was found out.
@@ -79,7 +98,7 @@ func (a *audit) answered() {
 // end records the event, before the answer is on its way. It is deferred, as a
 // panic is answered, too, after it.
 func (a *audit) end() {
-	if a == nil {
+	if a == nil || a.dropped {
 		return
 	}
 	if err := a.gateway.config.Auditing.Outbox.Append(a.event); err != nil {

@@ -183,3 +183,42 @@ func TestAuditMandatory(t *testing.T) {
 	require.Equal(t, 202, status)
 	require.Len(t, take(2), 2)
 }
+
+// TestAuditOfStrangers: a flood of requests of nobody in particular leaves half of
+// the spool to those who are known.
+func TestAuditOfStrangers(t *testing.T) {
+	t.Parallel()
+	for _, mandatory := range []bool{false, true} {
+		to := &collector{}
+		box, err := events.Open(events.Config{
+			Type: types.TypeAPIAccess, Dir: t.TempDir(), To: to, KeepAll: mandatory, MaxBytes: 8 << 10, Logf: t.Logf, Warnf: t.Logf,
+		})
+		require.NoError(t, err)
+		a := newAPI(t, func(c *Config) { c.Auditing = &Auditing{Outbox: box, Verbs: []string{"DELETE"}} })
+		status, _ := a.send(t, "DELETE", "/system/namespace/first", asAdmin, "")
+		require.Equal(t, 202, status)
+		statuses := map[int]int{}
+		for range 100 {
+			status, _ := a.send(t, "DELETE", "/system/functions", "", "")
+			statuses[status]++
+			status, _ = a.send(t, "DELETE", "/system/functions#x", "", "")
+			statuses[status]++
+		}
+		if mandatory {
+			require.Equal(t, 200, statuses[401]+statuses[400]+statuses[503], statuses)
+			require.Greater(t, statuses[503], 100, statuses)
+		} else {
+			require.Equal(t, map[int]int{401: 100, 400: 100}, statuses)
+		}
+		status, _ = a.send(t, "DELETE", "/system/namespace/last", asAdmin, "")
+		require.Equal(t, 202, status, "those who are known have room")
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		box.Run(ctx) // what is left
+		all := strings.Join(to.lines, "\n")
+		require.Contains(t, all, `"path":"/system/namespace/first"`)
+		require.Contains(t, all, `"path":"/system/namespace/last"`)
+		require.Less(t, len(all), 6<<10)
+		require.Contains(t, all, `"response_code":401`)
+	}
+}

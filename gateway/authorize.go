@@ -103,13 +103,13 @@ func (g *Gateway) administer(ctx *fasthttp.RequestCtx, path, query string) {
 // carryOut does what w wants, if its sender may.
 func (g *Gateway) carryOut(ctx *fasthttp.RequestCtx, w wish, audit *audit) {
 	if err := checkTarget(w.path, w.query); err != nil {
-		g.answerError(ctx, "", err)
+		g.answerError(ctx, "", audit.byStranger(err))
 		return
 	}
 	who, err := g.admit(ctx, &w)
 	audit.by(who)
 	if err != nil {
-		g.refuseStranger(ctx, w.path, err)
+		g.refuseStranger(ctx, w.path, audit.byStranger(err))
 		return
 	}
 	route, op, err := g.judge(ctx, w, who)

@@ -139,6 +139,21 @@ func (o *Outbox) Append(e types.Event) error {
 	return o.writePending()
 }
 
+// Crowded reports whether half of the spool's bound is used. Whom nobody knows
+// should put nothing here then: a flood of theirs would push out what others did or,
+// with KeepAll, keep others from doing it.
+func (o *Outbox) Crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes >= o.config.MaxBytes/2
+}
+
+// KeepsAll is Config.KeepAll.
+func (o *Outbox) KeepsAll() bool { return o.config.KeepAll }
+
+// Drop counts an event as dropped which its caller left out.
+func (o *Outbox) Drop() { o.metrics.dropped.Inc() }
+
 // encode returns e as one line, with its type in front: some of the types do not
 // name it.
 func encode(e types.Event) ([]byte, error) {
@@ -170,7 +185,7 @@ func (o *Outbox) Run(ctx context.Context) {
 		}
 		if down.IsZero() {
 			down = time.Now()
-			o.config.Warnf("%s events cannot be delivered, and are kept until they are: %v", o.config.Type, err)
+			o.config.Warnf("%s events cannot be delivered, and are kept until they are: %s: %v", o.config.Type, s.path, err)
 		}
 		o.metrics.retried.Add(float64(s.events))
 		select {

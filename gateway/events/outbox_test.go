@@ -211,7 +211,8 @@ func TestRetries(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return len(to.tried()) > 5 }, patience, time.Millisecond)
 	stop()
-	require.Equal(t, 1, strings.Count(log.String(), "cannot be delivered, and are kept until they are: down"), log)
+	require.Equal(t, 1, strings.Count(log.String(), "cannot be delivered, and are kept until they are: "), log)
+	require.Regexp(t, `cannot be delivered, and are kept until they are: /.*/[0-9]{16}-.*\.jsonl: down\n`, log)
 	require.Len(t, spooled(t, dir), 3)
 	require.GreaterOrEqual(t, counted(t, o)["retried"], 16.0)
 	before := to.tried()
