@@ -313,6 +313,43 @@ func TestFolderGone(t *testing.T) {
 	}
 }
 
+// TestFolderDeleted: nothing is written to a file that has been deleted.
+func TestFolderDeleted(t *testing.T) {
+	t.Parallel()
+	dir, to := filepath.Join(t.TempDir(), "spool"), &receiver{}
+	o, log := open(t, dir, to, func(c *Config) { c.KeepAll = true })
+	require.NoError(t, o.Append(usage(0)))
+	require.NoError(t, os.RemoveAll(dir))
+	require.Error(t, o.Append(usage(1)))
+	require.Error(t, o.Ready())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, o.Ready())
+	run(t, o)()
+	require.Equal(t, []int64{1}, to.numbers(t))
+	require.Contains(t, log.String(), "is gone, with 1 function_usage events")
+	require.Equal(t, 1.0, counted(t, o)["dropped"])
+}
+
+// TestForeignNames: what somebody else has put into the spool neither hides what
+// follows it nor fills the memory.
+func TestForeignNames(t *testing.T) {
+	t.Parallel()
+	dir, to := t.TempDir(), &receiver{}
+	good, err := encode(usage(0))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "9999999999999999-1ffe0a47-0c27-4b6c-b8a8-2b1c2b0b7c11.jsonl"), good, 0o600))
+	large := filepath.Join(dir, "0000000000000001-1ffe0a47-0c27-4b6c-b8a8-2b1c2b0b7c12.jsonl")
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<30))
+	killed, _ := open(t, dir, to, nil)
+	require.NoError(t, killed.Append(usage(1)))
+	o, log := open(t, dir, to, nil)
+	run(t, o)()
+	require.ElementsMatch(t, upTo(2), to.numbers(t))
+	require.Contains(t, log.String(), large+" has 1073741824 bytes")
+	require.Equal(t, []string{large}, spooled(t, dir))
+}
+
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	dir, to := t.TempDir(), &receiver{}

@@ -22,11 +22,16 @@ type segment struct {
 	begun    time.Time
 	size     int64
 	events   int
-	file     *os.File // nil = closed
-	damaged  bool     // has lines that are no events; of who delivers it
+	file     *os.File    // nil = closed
+	info     os.FileInfo // of file, as it was opened
+	damaged  bool        // has lines that are no events; of who delivers it
 }
 
-var segmentName = regexp.MustCompile(`^([0-9]{16})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl$`)
+// maxSegment is what a file of a spool can never have, in bytes: batches are far
+// smaller, and are read into memory.
+const maxSegment = 16 << 20
+
+var segmentName = regexp.MustCompile(`^([0-9]{16,19})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl$`)
 
 // recover finds what is in the folder, and whether it can be written.
 func (o *Outbox) recover() error {
@@ -50,11 +55,20 @@ func (o *Outbox) recover() error {
 			continue
 		}
 		path := filepath.Join(o.config.Dir, entry.Name())
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if info.Size() > max(maxSegment, o.config.BatchBytes) {
+			o.config.Warnf("%s has %d bytes, which none of ours has, and is left where it is", path, info.Size())
+			continue
+		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		o.number, _ = strconv.ParseUint(parts[1], 10, 64)
+		number, _ := strconv.ParseUint(parts[1], 10, 63)
+		o.number = max(o.number, number)
 		s := &segment{path: path, id: parts[2], size: int64(len(data)), events: bytes.Count(data, []byte("\n"))}
 		o.closed = append(o.closed, s)
 		o.bytes += s.size
@@ -83,7 +97,7 @@ func (o *Outbox) write(line []byte) error {
 }
 
 func (o *Outbox) tryWrite(line []byte) error {
-	if o.active != nil && o.active.size+int64(len(line)) > o.config.BatchBytes {
+	if s := o.active; s != nil && (s.size+int64(len(line)) > o.config.BatchBytes || s.gone()) {
 		o.rotate()
 	}
 	if o.active == nil {
@@ -121,9 +135,20 @@ func (o *Outbox) open() error {
 	if err != nil {
 		return err
 	}
+	info, err := file.Stat()
+	if err != nil {
+		return errors.Join(err, file.Close(), os.Remove(path))
+	}
 	o.number++
-	o.active = &segment{path: path, id: id, begun: time.Now(), file: file}
+	o.active = &segment{path: path, id: id, begun: time.Now(), file: file, info: info}
 	return nil
+}
+
+// gone reports whether somebody has deleted the active segment, or moved it away: what
+// is written to it would never be found.
+func (s *segment) gone() bool {
+	there, err := os.Lstat(s.path)
+	return err != nil || !os.SameFile(there, s.info)
 }
 
 // rotate closes the active segment, for delivery. o.mu is held.
