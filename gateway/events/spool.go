@@ -97,7 +97,7 @@ func (o *Outbox) write(line []byte) error {
 }
 
 func (o *Outbox) tryWrite(line []byte) error {
-	if s := o.active; s != nil && (s.size+int64(len(line)) > o.config.BatchBytes || s.gone()) {
+	if s := o.active; s != nil && (s.size+int64(len(line)) > o.config.BatchBytes || o.config.KeepAll && s.gone()) {
 		o.rotate()
 	}
 	if o.active == nil {
@@ -145,7 +145,8 @@ func (o *Outbox) open() error {
 }
 
 // gone reports whether somebody has deleted the active segment, or moved it away: what
-// is written to it would never be found.
+// is written to it would never be found. To look takes as long as to write, so that it
+// is for events that must be kept alone: of others the rest of a batch is dropped.
 func (s *segment) gone() bool {
 	there, err := os.Lstat(s.path)
 	return err != nil || !os.SameFile(there, s.info)
