@@ -36,9 +36,10 @@ type settings struct {
 	only     *regexp.Regexp
 	out      string
 
-	bulk int64 // bytes of a large body
-	turn int   // how many tokens are used in turn
-	idle int   // idle connections
+	bulk  int64         // bytes of a large body
+	turn  int           // how many tokens are used in turn
+	idle  int           // idle connections
+	quiet time.Duration // before their memory is measured
 }
 
 func main() {
@@ -46,7 +47,7 @@ func main() {
 		return
 	}
 	enterNamespace()
-	s := settings{bulk: 1 << 30, turn: 10_000, idle: 10_000}
+	s := settings{bulk: 1 << 30, turn: 10_000, idle: 10_000, quiet: 10 * time.Second}
 	flag.IntVar(&s.rounds, "rounds", 7, "how often each is measured, in turn")
 	flag.DurationVar(&s.duration, "duration", 2*time.Second, "how long one measurement loads one program")
 	only := flag.String("only", "", "measure only the rows whose name matches this regular expression")

@@ -363,7 +363,7 @@ func (b *bench) idleConnections(ctx context.Context, s *subject) (float64, error
 	if err := errors.Join(errs...); err != nil {
 		return 0, err
 	}
-	time.Sleep(time.Second) // they are idle
+	time.Sleep(b.settings.quiet)
 	after, err := s.memory("VmRSS")
 	if err != nil {
 		return 0, err

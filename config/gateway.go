@@ -113,6 +113,9 @@ type Gateway struct {
 	// one of them (functions_dir); "" = none has.
 	FunctionsDir string
 
+	// Events says what is recorded.
+	Events Events
+
 	// AsyncIgnored and Ignored name the variables of OpenFaaS' gateway that are
 	// set and have no effect here: those of async calls, and others.
 	AsyncIgnored, Ignored []string
@@ -157,8 +160,8 @@ func ParseGateway(environ []string) (Gateway, error) {
 		LogsProvider:      e.httpURL("logs_provider_url"),
 		Prometheus:        e.prometheus(),
 		AsyncIgnored:      e.ignored("async", "faas_nats_address", "faas_nats_port", "faas_nats_channel"),
-		Ignored: e.ignored("auditing", "auditing_http_verbs",
-			"primary_issuer", "oauth_client_id", "oauth_scopes", "public_url"),
+		Ignored:           e.ignored("primary_issuer", "oauth_client_id", "oauth_scopes", "public_url"),
+		Events:            e.events(),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
 		FunctionsDir:      e.str("", "functions_dir"),

@@ -24,6 +24,13 @@ func (i Identity) Subject() (name, issuer string) {
 	return i.s.name, issuer
 }
 
+// FullName returns the claim name; "" = the token has none. It is from outside,
+// of any length.
+func (i Identity) FullName() string {
+	name, _ := i.s.claims["name"].(string)
+	return name
+}
+
 // Expires returns when the token ends.
 func (i Identity) Expires() time.Time { return i.s.end }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/openfaas/faas-provider/types"
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth"
@@ -35,7 +36,8 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		return caller{name: "anybody", granted: everything, byBrowser: true}, nil
 	}
 	if g.config.Admin.Match(authorization) {
-		return caller{name: g.config.Admin.User(), granted: everything, byBrowser: true}, nil
+		name := g.config.Admin.User()
+		return caller{name: name, actor: &types.Actor{Sub: name}, granted: everything, byBrowser: true}, nil
 	}
 	token, err := auth.Bearer(authorization...)
 	if errors.Is(err, auth.ErrNoBearer) {
@@ -63,7 +65,9 @@ func (g *Gateway) bearer(ctx context.Context, token []byte) (caller, error) {
 	case err == nil:
 		name, issuer := id.Subject()
 		again := func(ctx context.Context) (caller, error) { return g.bearer(ctx, token) }
-		return caller{name: name, issuer: issuer, granted: id.Granted, until: id.Expires(), again: again}, nil
+		// The subject is the token's own, as upstream's events have it.
+		actor := &types.Actor{Sub: shorten("fed:" + name), Name: shorten(id.FullName()), Issuer: g.config.Issuer.URL(), FedIssuer: shorten(issuer)}
+		return caller{name: name, issuer: issuer, actor: actor, granted: id.Granted, until: id.Expires(), again: again}, nil
 	case !errors.As(err, &refusal):
 		return caller{}, err
 	case refusal.Code == exchange.TemporarilyUnavailable:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openfaas/faas-provider/types"
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
@@ -64,7 +65,8 @@ type target struct {
 
 // caller is who sent a request to /system/.
 type caller struct {
-	name, issuer string // for the log; issuer is "" without a token
+	name, issuer string       // for the log; issuer is "" without a token
+	actor        *types.Actor // for audit events; nil = it is not known who it is
 	granted      func(action string) []iam.Resource
 	until        time.Time // when the token ends; zero = never
 	// byBrowser says that a browser adds the credentials by itself.
@@ -87,17 +89,31 @@ func (c caller) may(action string, t target) bool {
 // decided who may: first who it is, then what is wanted, then whether that is
 // granted, and only then is anything done.
 func (g *Gateway) administer(ctx *fasthttp.RequestCtx, path, query string) {
-	if err := checkTarget(path, query); err != nil {
+	w := wish{method: string(ctx.Method()), path: path, query: query, body: func() ([]byte, error) { return readBody(ctx, maxBody) }}
+	audit, err := g.beginAudit(ctx, w)
+	if err != nil {
 		g.answerError(ctx, "", err)
 		return
 	}
-	w := wish{method: string(ctx.Method()), path: path, query: query, body: func() ([]byte, error) { return readBody(ctx, maxBody) }}
+	defer audit.end()
+	g.carryOut(ctx, w, audit)
+	audit.answered()
+}
+
+// carryOut does what w wants, if its sender may.
+func (g *Gateway) carryOut(ctx *fasthttp.RequestCtx, w wish, audit *audit) {
+	if err := checkTarget(w.path, w.query); err != nil {
+		g.answerError(ctx, "", err)
+		return
+	}
 	who, err := g.admit(ctx, &w)
+	audit.by(who)
 	if err != nil {
-		g.refuseStranger(ctx, path, err)
+		g.refuseStranger(ctx, w.path, err)
 		return
 	}
 	route, op, err := g.judge(ctx, w, who)
+	audit.about(route, op)
 	if err == nil {
 		bounded, cancel := g.boundOperation()
 		err = op.run(bounded)

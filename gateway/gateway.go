@@ -66,6 +66,10 @@ type Config struct {
 	// each silence in it after that, and what the provider is asked to do;
 	// 0 = no limit.
 	UpstreamTimeout time.Duration
+	// Auditing records requests to /system/; nil = nobody does.
+	Auditing *Auditing
+	// Metering records function calls; nil = nobody does.
+	Metering *Metering
 	// RecheckEvery is how often it is looked whether those who follow a log may
 	// still do so; 0 = 10s.
 	RecheckEvery time.Duration
@@ -96,6 +100,12 @@ func New(c Config) *Gateway {
 	g := &Gateway{config: c, plugin: newPlugin(c), metrics: newMetrics(c.Provider, c.Log)}
 	if c.Prometheus != "" {
 		g.counts = newCounts(c.Prometheus, c.Log)
+	}
+	if c.Auditing != nil {
+		g.metrics.registry.MustRegister(c.Auditing.Outbox)
+	}
+	if c.Metering != nil {
+		g.metrics.registry.MustRegister(c.Metering.Outbox)
 	}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())

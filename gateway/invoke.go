@@ -34,13 +34,13 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(string(label))))
 		return
 	}
-	callID := identify(ctx, started)
+	identify(ctx, started)
 	g.hidePassword(ctx)
 	waiting, stop := g.attend(ctx)
 	endpoint, err := g.config.Provider.Endpoint(waiting, f)
 	stop()
 	if err != nil {
-		g.refuseEndpoint(ctx, f, callID, err)
+		g.refuseEndpoint(ctx, f, err)
 		return
 	}
 
@@ -48,7 +48,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		plain(ctx, http.StatusBadRequest, `the path has a ".." segment or a bad percent-encoding`)
 		return
 	}
-	done := g.metrics.functions.invoked(f)
+	done, meter := g.metrics.functions.invoked(f), g.meter(f, endpoint)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
 	err = endpoint.Upstream.Forward(ctx, reverseproxy.Options{
@@ -58,9 +58,12 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		IdleTimeout: g.config.UpstreamTimeout,
 	})
 	if err != nil {
-		g.refuse(ctx, f, callID, err)
+		g.refuse(ctx, f, err)
 	}
 	done(ctx.Response.StatusCode())
+	if meter != nil {
+		meter(ctx)
+	}
 }
 
 // invokeAsync refuses a call that is to be queued, and the deletion of one that
@@ -133,8 +136,8 @@ func (g *Gateway) attend(ctx *fasthttp.RequestCtx) (waiting context.Context, sto
 }
 
 // refuseEndpoint answers a call for which the provider named no place to go.
-func (g *Gateway) refuseEndpoint(ctx *fasthttp.RequestCtx, f provider.Function, callID string, err error) {
-	log := func(e *zerolog.Event) { e.Str("function", f.String()).Str("call_id", clip(callID)).Msg(err.Error()) }
+func (g *Gateway) refuseEndpoint(ctx *fasthttp.RequestCtx, f provider.Function, err error) {
+	log := func(e *zerolog.Event) { named(ctx, e).Str("function", f.String()).Msg(err.Error()) }
 	var refusal *provider.Error
 	switch {
 	case errors.Is(err, provider.ErrNotFound):
@@ -165,7 +168,7 @@ func (g *Gateway) refuseEndpoint(ctx *fasthttp.RequestCtx, f provider.Function, 
 const statusClientGone = 499
 
 // refuse answers a call that the function did not.
-func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID string, err error) {
+func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, err error) {
 	status, line := http.StatusBadGateway, fmt.Sprintf("function %s cannot be reached", f)
 	switch {
 	case errors.Is(err, reverseproxy.ErrTimeout):
@@ -175,7 +178,7 @@ func (g *Gateway) refuse(ctx *fasthttp.RequestCtx, f provider.Function, callID s
 	case errors.Is(err, reverseproxy.ErrClientGone):
 		status, line = statusClientGone, "client closed the connection"
 	}
-	g.config.Log.Warn().Str("function", f.String()).Str("call_id", clip(callID)).Int("status", status).Msg(err.Error())
+	named(ctx, g.config.Log.Warn()).Str("function", f.String()).Int("status", status).Msg(err.Error())
 	plain(ctx, status, line)
 }
 
@@ -200,15 +203,16 @@ func parseFunction(label string) (f provider.Function, dotted, ok bool) {
 // identify gives a call and its answer X-Call-Id, the caller's if it sent one,
 // and X-Start-Time in nanoseconds. Names come in the case in which the caller
 // wrote them, so what is replaced is looked for by hand.
-func identify(ctx *fasthttp.RequestCtx, started time.Time) (callID string) {
+func identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	h := &ctx.Request.Header
+	var callID string
 	var replaced []string
 	for name, value := range h.All() {
-		isCallID := bytes.EqualFold(name, []byte("X-Call-Id"))
+		isCallID := bytes.EqualFold(name, []byte(callIDHeader))
 		if isCallID && callID == "" {
 			callID = string(value)
 		}
-		if isCallID || bytes.EqualFold(name, []byte("X-Start-Time")) {
+		if isCallID || bytes.EqualFold(name, []byte(startTimeHeader)) {
 			replaced = append(replaced, string(name))
 		}
 	}
@@ -219,12 +223,11 @@ func identify(ctx *fasthttp.RequestCtx, started time.Time) (callID string) {
 		callID = uuid.NewString()
 	}
 	startTime := strconv.FormatInt(started.UnixNano(), 10)
-	h.Set("X-Call-Id", callID)
-	h.Set("X-Start-Time", startTime)
+	h.Set(callIDHeader, callID)
+	h.Set(startTimeHeader, startTime)
 	// Set before the answer comes, they win over the function's own.
-	ctx.Response.Header.Set("X-Call-Id", callID)
-	ctx.Response.Header.Set("X-Start-Time", startTime)
-	return callID
+	ctx.Response.Header.Set(callIDHeader, callID)
+	ctx.Response.Header.Set(startTimeHeader, startTime)
 }
 
 // hidePassword takes the administrator's password out of a call. A browser that

@@ -9,6 +9,7 @@ import (
 const (
 	requestIDHeader = "X-Request-Id"
 	callIDHeader    = "X-Call-Id"
+	startTimeHeader = "X-Start-Time"
 )
 
 // maxRequestID bounds the request ID that a caller may choose, in bytes.

@@ -78,7 +78,7 @@ func TestWaitingIsNotReading(t *testing.T) {
 	t.Cleanup(behind.Close)
 	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
 	t.Cleanup(upstream.Close)
-	const readTimeout = 500 * time.Millisecond
+	const readTimeout = time.Second // which slow machines keep
 	started := make(chan struct{})
 	l := listenTCP(t)
 	serve(t, l, Config{DefaultNamespace: "fn", ReadTimeout: readTimeout, DrainTimeout: 20 * time.Second,

@@ -80,7 +80,7 @@ func TestTimeoutsSayWhich(t *testing.T) {
 		a := get(t, g.url+"/function/hop/gone?id="+name)
 		require.Equal(t, 504, a.status, name)
 		require.Equal(t, "of-watchdog", a.header.Get("X-OpenFaaS-Internal"), "queue workers try such again")
-		require.Regexp(t, `^0\.[2-9]`, a.header.Get("X-Duration-Seconds"))
+		require.Regexp(t, `^(0\.[2-9]|[1-9])`, a.header.Get("X-Duration-Seconds"))
 	}
 	for name, g := range startWithHop(t, "", "upstream_timeout=1s") {
 		a := get(t, g.url+"/function/hop/gone?id="+name)

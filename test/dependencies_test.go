@@ -33,9 +33,10 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/provider"},
 	"gateway/basicauth":         nil,
 	"gateway/devidp":            {"exchange/issuer"},
+	"gateway/events":            nil,
 	"gateway/federated":         {"auth", "auth/jwks", "executor/reverseproxy", "gateway/basicauth"},
 	"gateway/program":           nil,
 	"gateway/provider":          {"executor/reverseproxy"},
@@ -60,6 +61,7 @@ var forbidden = map[string][]string{
 	"auth":                   {"github.com/valyala/fasthttp"},
 	"auth/iam/store":         {"k8s.io/"},
 	"auth/authhttp":          {"github.com/valyala/fasthttp"},
+	"gateway/events":         {"github.com/valyala/fasthttp"},
 	"exchange":               {"github.com/valyala/fasthttp"},
 	"watchdog/cmd/fwatchdog": {"github.com/spf13/cobra", "github.com/lestrrat-go/", "sigs.k8s.io/", "k8s.io/", "go.yaml.in/yaml/v3", "github.com/nats-io/", "github.com/fsnotify/", module + "gateway", module + "exchange", module + "auth/login"},
 	// The policy language is pure: no files, no network.

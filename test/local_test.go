@@ -60,18 +60,23 @@ func TestKilledGateway(t *testing.T) {
 
 	runDir, err := os.Readlink(filepath.Join(dir, ".gatehound", "run"))
 	require.NoError(t, err)
-	var callers sync.WaitGroup
+	var callers, begun sync.WaitGroup
+	begun.Add(8)
 	for range 8 {
 		callers.Go(func() {
+			begin := sync.OnceFunc(begun.Done)
+			defer begin()
 			for {
 				res, err := http.Get(g.url + "/function/say.dev")
 				if err != nil {
 					return
 				}
 				res.Body.Close()
+				begin()
 			}
 		})
 	}
+	begun.Wait()
 	require.NoError(t, g.cmd.Process.Kill())
 	<-g.exited
 	callers.Wait()

@@ -30,6 +30,8 @@ type Listener struct {
 	idle         chan struct{} // closed when no connection is left; nil = nobody waits
 	draining     time.Time     // since when; zero = not
 	emptied      chan struct{} // closed when nothing is left to accept
+	parked       int           // connections since memory was given back
+	released     time.Time     // when that was
 }
 
 // Listen listens on a TCP address or a Unix socket. A socket file that nobody
@@ -94,11 +96,15 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if inner, err = l.acceptRest(inner, err); err != nil {
 		return nil, err
 	}
+	return l.adopt(inner), nil
+}
+
+func (l *Listener) adopt(inner net.Conn) *Client {
 	c := &Client{Conn: inner, listener: l, waiting: true}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
-	return c, nil
+	return c
 }
 
 // isShortage reports whether err is over once others give something back.
@@ -158,6 +164,7 @@ func (l *Listener) Abort() {
 type Client struct {
 	net.Conn
 	listener *Listener
+	server   *fasthttp.Server // that may park it; nil = none
 
 	// Bytes came since the last response: the server had read all it held, and
 	// so has sent every response before.
@@ -173,6 +180,9 @@ type Client struct {
 	waiting bool // for a request: none is under way
 	used    bool // has had a request
 	retired bool // to be closed unless a request comes
+
+	idleUntil time.Time // when the server closes it; of the last wait for a request
+	parked    bool      // Close leaves it open, see SetReadDeadline
 }
 
 // Err says why the client did not get all of its response: ErrClientGone,
@@ -234,8 +244,13 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 // Read implements net.Conn.
 func (c *Client) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.isRetired() {
-		n, err = c.lastLook(p)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case c.isRetired():
+			n, err = c.lastLook(p)
+		case c.park():
+			err = errParked
+		}
 	}
 	if n > 0 {
 		c.fresh.Store(true)
@@ -268,13 +283,18 @@ func (c *Client) Write(p []byte) (int, error) {
 // to a large upload. So the rest is read for a moment first.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	again, linger := c.closed, c.linger
+	again, linger, parked := c.closed, c.linger, c.parked
 	c.closed = true
 	c.mu.Unlock()
 	if again {
 		return net.ErrClosed
 	}
 	c.responseDone()
+	if parked {
+		c.listener.countParked()
+		go c.stayParked()
+		return nil
+	}
 	if !linger {
 		c.listener.forget(c)
 		return c.Conn.Close()

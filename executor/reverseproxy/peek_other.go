@@ -13,6 +13,12 @@ func WaitGone(net.Conn) bool { return false }
 // Gone returns false.
 func Gone(net.Conn) bool { return false }
 
+func canPeek(net.Conn) bool { return false }
+
+func awaitData(net.Conn) bool { return false }
+
+func hasData(net.Conn) bool { return false }
+
 type probe struct{}
 
 func newProbe(net.Conn) *probe { return nil }

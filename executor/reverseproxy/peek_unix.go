@@ -42,32 +42,42 @@ func rawConn(c net.Conn) syscall.RawConn {
 	return nil
 }
 
+// canPeek reports whether the functions below see anything of c.
+func canPeek(c net.Conn) bool { return rawConn(c) != nil }
+
 // WaitGone waits until c is closed by its other side (true), has data, or meets
 // its read deadline (false). It reads nothing. A side that only says that it
 // sends no more counts as gone.
-func WaitGone(c net.Conn) bool {
-	raw := rawConn(c)
-	if raw == nil {
-		return false
-	}
+func WaitGone(c net.Conn) bool { return await(c) == peekClosed }
+
+// awaitData waits until c has data (true), is closed by its other side, or meets
+// its read deadline (false). It reads nothing.
+func awaitData(c net.Conn) bool { return await(c) == peekData }
+
+func await(c net.Conn) peekState {
 	state := peekQuiet
-	raw.Read(func(fd uintptr) bool {
-		state = peek(fd)
-		return state != peekQuiet
-	})
-	return state == peekClosed
+	if raw := rawConn(c); raw != nil {
+		raw.Read(func(fd uintptr) bool {
+			state = peek(fd)
+			return state != peekQuiet
+		})
+	}
+	return state
 }
 
 // Gone reports whether the other side of c has closed. It neither waits nor reads:
 // behind data that is still to be read it sees nothing.
-func Gone(c net.Conn) bool {
-	raw := rawConn(c)
-	if raw == nil {
-		return false
-	}
+func Gone(c net.Conn) bool { return look(c) == peekClosed }
+
+// hasData reports whether c has data. It neither waits nor reads.
+func hasData(c net.Conn) bool { return look(c) == peekData }
+
+func look(c net.Conn) peekState {
 	state := peekQuiet
-	raw.Control(func(fd uintptr) { state = peek(fd) })
-	return state == peekClosed
+	if raw := rawConn(c); raw != nil {
+		raw.Control(func(fd uintptr) { state = peek(fd) })
+	}
+	return state
 }
 
 // probe looks at an idle connection before it is used again. It must be quiet:

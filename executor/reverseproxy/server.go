@@ -1,6 +1,7 @@
 package reverseproxy
 
 import (
+	"net"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // 400 and the connection closed. Answers that have no Date get one (RFC 9110,
 // section 6.6.1).
 func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.Server {
-	return &fasthttp.Server{
+	s := &fasthttp.Server{
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			ctx.Conn().(*Client).lingerFor(ctx.Request.Header.ContentLength())
 			// fasthttp lets some of it pass, and takes what follows for the next
@@ -29,11 +30,12 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 			addDate(&ctx.Response.Header)
 		},
 		HeaderReceived: knownExpect,
-		ConnState:      connState,
 		Logger:         unquoted{log},
 		// One header block must fit: tokens with many claims, and cookies.
 		ReadBufferSize:  64 << 10,
 		CloseOnShutdown: true,
+		// Goroutines wait that long for another connection, with large stacks.
+		MaxIdleWorkerDuration: 2 * time.Second,
 
 		StreamRequestBody:             true,
 		DisablePreParseMultipartForm:  true,
@@ -48,6 +50,13 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 		// Header contents, and so tokens, stay out of error messages.
 		SecureErrorLogMessage: true,
 	}
+	s.ConnState = func(nc net.Conn, state fasthttp.ConnState) {
+		if c := nc.(*Client); state == fasthttp.StateNew && canPeek(c.Conn) {
+			c.server = s
+		}
+		connState(nc, state)
+	}
+	return s
 }
 
 // unquoted leaves out what fasthttp quotes, even so, of a header that it cannot

@@ -44,12 +44,14 @@ type Endpoint struct {
 	Prefix string
 	// Host replaces the caller's Host header; "" = it stays.
 	Host string
+	// Memory is the function's limit, for each replica, in bytes; 0 = it has none.
+	Memory int64
 }
 
 // Provider runs functions. Implementations are safe for concurrent use.
 // Names and namespaces are DNS labels, and names of secrets DNS subdomains: the
-// caller has checked them, and no namespace is empty but where it says so. Errors are ErrNotFound, an *Error,
-// or that the provider cannot be reached.
+// caller has checked them, and no namespace is empty but where it says so. Errors
+// are ErrNotFound, an *Error, or that the provider cannot be reached.
 type Provider interface {
 	// Endpoint returns where calls to f go, or ErrNotFound. It may wait for f to
 	// start, with a bound of its own, and until ctx ends.

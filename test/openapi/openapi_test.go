@@ -256,6 +256,8 @@ func TestDescription(t *testing.T) {
 		{method: "GET", path: "/function/nope", status: 404},
 		{method: "GET", path: "/function/hello", status: 401},
 		{method: "POST", path: "/async-function/f.dev", contentType: "text/plain", body: "x", status: 501},
+		{method: "POST", path: "/async-function/f.dev/a", contentType: "text/plain", body: "x", status: 501},
+		{method: "DELETE", path: "/async-function/0b9f5c7e-35b4-4a0f-9d0c-1f6f3b1f1c55", status: 501},
 	} {
 		c.authorization = admin
 		g.do(c)

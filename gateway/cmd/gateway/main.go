@@ -89,6 +89,19 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   logs_provider_url                          asked for logs in the place of functions_provider_url
   faas_prometheus_host                       Prometheus that counts invocations; unset: we do
   faas_prometheus_port    9090               its port
+  auditing                false              record requests to /system/ as events
+  auditing_http_verbs     PUT,POST,DELETE    of these methods
+  auditing_mandatory      false              refuse them while they cannot be recorded
+  metering                false              record function calls as events
+  metering_exclude_namespaces                but those in these namespaces
+  metering_default_ram    512Mi              memory of functions without a limit
+  events_url                                 webhook for events
+  events_secret_file                         file with the secret that signs them
+  events_file                                file for events in its place; - is stdout
+  events_timeout          30s                one delivery
+  events_batch            1000               events of one delivery
+  events_batch_wait       1s                 how long the first waits for others
+  events_spool_bytes      256Mi              events of each type that wait, at most
   function_namespace      openfaas-fn        namespace of names that have none
   stack_file                                 stack.yml whose functions are run, and followed
   functions_dir                              folders that functions are started in, by image

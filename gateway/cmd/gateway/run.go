@@ -118,6 +118,10 @@ func run(environ []string, dev *development) error {
 		return err
 	}
 	defer functions.remove()
+	recorded, err := openEvents(settings, log)
+	if err != nil {
+		return err
+	}
 	gw := gateway.New(gateway.Config{
 		Provider:         functions.Provider,
 		Issuer:           system,
@@ -130,6 +134,8 @@ func run(environ []string, dev *development) error {
 		ReadTimeout:      settings.ReadTimeout,
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
+		Auditing:         recorded.auditing,
+		Metering:         recorded.metering,
 		Log:              log,
 
 		AuthPlugin:        settings.AuthProxyURL,
@@ -148,6 +154,7 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { objects.Run(background) })
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
+	running.Go(func() { recorded.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	warnOfIgnored(settings, log)
 	if plugin := settings.AuthProxyURL; plugin != nil {

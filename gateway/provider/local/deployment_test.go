@@ -306,3 +306,16 @@ func TestUsageInACircle(t *testing.T) {
 	p := processes{own: map[int]consumption{2: {memory: 1}, 3: {memory: 10}}, children: map[int][]int{2: {3}, 3: {2}}}
 	require.EqualValues(t, 11, p.tree(2).memory)
 }
+
+// TestMemoryIsKnown: an endpoint says how much memory its function may have.
+func TestMemoryIsKnown(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	d := shell("f", "cat")
+	d.Limits = &types.FunctionResources{Memory: "64Mi"}
+	require.NoError(t, m.Deploy(t.Context(), d))
+	m.waitReplicas("f", 1)
+	e, err := m.Endpoint(t.Context(), provider.Function{Namespace: "openfaas-fn", Name: "f"})
+	require.NoError(t, err)
+	require.Equal(t, int64(64<<20), e.Memory)
+}

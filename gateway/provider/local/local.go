@@ -160,7 +160,7 @@ func (p *Provider) WaitReady(ctx context.Context) (unready []string) {
 func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provider.Endpoint, error) {
 	if f := p.function(name); f != nil {
 		if r := f.pick(); r != nil {
-			return provider.Endpoint{Upstream: r.upstream}, nil
+			return provider.Endpoint{Upstream: r.upstream, Memory: f.memory}, nil
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.config.ReadyTimeout)
@@ -173,7 +173,7 @@ func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provid
 		}
 		wanted, _, changed := f.counts() // before pick, so that no change is missed
 		if r := f.pick(); r != nil {
-			return provider.Endpoint{Upstream: r.upstream}, nil
+			return provider.Endpoint{Upstream: r.upstream, Memory: f.memory}, nil
 		}
 		if wanted == 0 && p.config.StayAtZero {
 			return provider.Endpoint{}, unavailable("function %s is scaled to zero replicas, and calls do not start it (scale_from_zero=false): scale it up first", name)

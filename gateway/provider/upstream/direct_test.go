@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -67,8 +68,52 @@ func TestDirect(t *testing.T) {
 	require.Len(t, dialled, 5, "a fresh pool, and a fresh probe")
 }
 
-// forward sends one request through a server, as the gateway would.
-func forward(t *testing.T, e provider.Endpoint, target string) string {
+// TestDirectUpgrade: a WebSocket outlives a change of its function, which may be
+// no more than another number of replicas.
+func TestDirectUpgrade(t *testing.T) {
+	t.Parallel()
+	function := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, rw)
+	}))
+	t.Cleanup(function.Close)
+	p := open(t, newSleeper(t).URL, Config{Direct: true, DirectSuffix: "svc"})
+	p.dial = func(string) (net.Conn, error) { return net.Dial("tcp", function.Listener.Addr().String()) }
+	e, err := p.Endpoint(t.Context(), env)
+	require.NoError(t, err)
+	l := hop(t, e, "/")
+	conn, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+	require.NoError(t, err)
+	answers := bufio.NewReader(conn)
+	res, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
+	echo := func(line string) {
+		t.Helper()
+		_, err := io.WriteString(conn, line)
+		require.NoError(t, err)
+		got, err := answers.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, line, got)
+	}
+	echo("before\n")
+	require.NoError(t, p.Scale(t.Context(), env, 2))
+	require.Empty(t, p.known)
+	echo("after\n")
+}
+
+// hop starts a server that forwards everything to e, as the gateway would.
+func hop(t *testing.T, e provider.Endpoint, target string) *reverseproxy.Listener {
 	t.Helper()
 	l, err := reverseproxy.Listen("tcp", "127.0.0.1:0", time.Minute)
 	require.NoError(t, err)
@@ -79,6 +124,21 @@ func forward(t *testing.T, e provider.Endpoint, target string) string {
 	}, nil)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
+	t.Cleanup(func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = l.Drain(now)
+		l.Abort()
+		require.NoError(t, <-ended)
+	})
+	return l
+}
+
+// forward sends one request through a server, and returns the answer when nothing
+// of the call is left.
+func forward(t *testing.T, e provider.Endpoint, target string) string {
+	t.Helper()
+	l := hop(t, e, target)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String(), nil)
 	require.NoError(t, err)
 	req.Host = "gateway.test"
@@ -91,8 +151,6 @@ func forward(t *testing.T, e provider.Endpoint, target string) string {
 	drain, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, l.Drain(drain))
-	l.Abort()
-	require.NoError(t, <-ended)
 	return string(body)
 }
 
@@ -123,8 +181,8 @@ func TestSweep(t *testing.T) {
 	p := open(t, "http://provider", Config{Direct: true})
 	cold := provider.Function{Namespace: "dev", Name: "cold"}
 	p.mu.Lock()
-	p.remember(env)
-	p.remember(cold)
+	p.remember(env, 0)
+	p.remember(cold, 0)
 	k := p.known[cold]
 	k.until = time.Now().Add(-forgetAfter - time.Second)
 	p.known[cold] = k

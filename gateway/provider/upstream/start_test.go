@@ -91,6 +91,12 @@ func (s *sleeper) set(change func()) {
 	change()
 }
 
+// waitScaled waits until the function has been asked for.
+func (s *sleeper) waitScaled(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.scaled) > 0 }, 20*time.Second, time.Millisecond)
+}
+
 func open(t *testing.T, at string, c Config) *Provider {
 	t.Helper()
 	var err error
@@ -143,6 +149,25 @@ func TestScaleFromZeroOff(t *testing.T) {
 	require.Equal(t, 1, s.asked)
 }
 
+// TestMemory: the limit is known with the function, and its changes in time.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	s := newSleeper(t)
+	p := open(t, s.URL, Config{})
+	for memory, want := range map[string]int64{"": 0, "64Mi": 64 << 20, "1e9": 1e9, "nonsense": 0, "1e-999999999": 0} {
+		s.set(func() { s.status.Limits = &types.FunctionResources{Memory: memory} })
+		p.mu.Lock()
+		if k, known := p.known[env]; known {
+			k.until = time.Now()
+			p.known[env] = k
+		}
+		p.mu.Unlock()
+		e, err := p.Endpoint(t.Context(), env)
+		require.NoError(t, err)
+		require.Equal(t, want, e.Memory, memory)
+	}
+}
+
 func TestStart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -181,11 +206,11 @@ func TestStartLimit(t *testing.T) {
 	t.Parallel()
 	s := newSleeper(t)
 	s.refuse = []int{500}
-	p := open(t, s.URL, Config{ScaleFromZero: true, StartTimeout: 300 * time.Millisecond})
+	p := open(t, s.URL, Config{ScaleFromZero: true, StartTimeout: time.Second})
 	_, err := p.Endpoint(t.Context(), env)
 	var refused *provider.Error
 	require.ErrorAs(t, err, &refused)
-	require.Equal(t, &provider.Error{Status: 503, Message: "function env.dev had no replica available within 300ms " +
+	require.Equal(t, &provider.Error{Status: 503, Message: "function env.dev had no replica available within 1s " +
 		"(scale_from_zero; the limit is upstream_timeout): its status and its logs say why"}, refused)
 	require.Equal(t, []uint64{1, 1}, s.scaled)
 	s.set(func() { s.starts = 1 })
@@ -213,6 +238,7 @@ func TestCallersLeave(t *testing.T) {
 	bored := errors.New("bored")
 	leave(bored)
 	require.ErrorIs(t, <-left, bored)
+	s.waitScaled(t)
 	select {
 	case err := <-stays:
 		t.Fatal("ended with ", err)
@@ -232,7 +258,7 @@ func TestCloseEndsWaiting(t *testing.T) {
 		_, err := p.Endpoint(t.Context(), env)
 		ended <- err
 	}()
-	require.Eventually(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.scaled) > 0 }, 10*time.Second, time.Millisecond)
+	s.waitScaled(t)
 	p.Close()
 	require.Error(t, <-ended)
 }
@@ -249,12 +275,12 @@ func TestProbe(t *testing.T) {
 	require.Equal(t, 3, s.probed)
 
 	s = newSleeper(t)
-	p = open(t, s.URL, Config{Probe: true, StartTimeout: 200 * time.Millisecond})
+	p = open(t, s.URL, Config{Probe: true, StartTimeout: time.Second})
 	_, err := p.Endpoint(t.Context(), env)
 	var refused *provider.Error
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, 503, refused.Status)
-	require.Contains(t, refused.Message, "did not answer 200 at /_/ready within 200ms (probe_functions; the limit is upstream_timeout)")
+	require.Contains(t, refused.Message, "did not answer 200 at /_/ready within 1s (probe_functions; the limit is upstream_timeout)")
 	require.ErrorContains(t, err, "it answered 503")
 	_, err = p.Endpoint(t.Context(), provider.Function{Namespace: "dev", Name: "nope"})
 	require.ErrorIs(t, err, provider.ErrNotFound)

@@ -13,9 +13,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/openfaas/faas-provider/types"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
@@ -201,7 +205,7 @@ func (p *Provider) begin(f provider.Function) *search {
 	p.searches[f] = s
 	go func() {
 		defer cancel()
-		err := p.ready(ctx, f)
+		memory, err := p.ready(ctx, f)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		defer close(s.done)
@@ -210,43 +214,64 @@ func (p *Provider) begin(f provider.Function) *search {
 		}
 		delete(p.searches, f)
 		if s.err = err; err == nil {
-			s.endpoint = p.remember(f)
+			s.endpoint = p.remember(f, memory)
 		}
 	}()
 	return s
 }
 
 // ready makes sure that f exists and, where that is asked for, that it can answer
-// a call. A failure is not remembered: the next call tries again.
-func (p *Provider) ready(ctx context.Context, f provider.Function) error {
+// a call. It returns the limit of f's memory; 0 = none. A failure is not
+// remembered: the next call tries again.
+func (p *Provider) ready(ctx context.Context, f provider.Function) (memory int64, err error) {
 	status, err := p.ask(ctx, f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if p.config.Direct {
 		if _, err := p.directHost(f); err != nil {
-			return err
+			return 0, err
 		}
 	}
+	memory = memoryLimit(status.Limits)
 	ctx, cancel := context.WithTimeout(ctx, p.config.StartTimeout)
 	defer cancel()
 	if p.config.ScaleFromZero && status.AvailableReplicas == 0 {
 		if err := p.start(ctx, f, status); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if p.config.Probe {
-		return p.probe(ctx, f)
+		return memory, p.probe(ctx, f)
 	}
-	return nil
+	return memory, nil
 }
 
-// remember notes that f exists, and returns where it is called. p.mu is held.
-func (p *Provider) remember(f provider.Function) provider.Endpoint {
+// quantityPattern is wider than what a quantity may be, but for its size: of
+// 1e-999999999 Kubernetes' parser would work out every digit.
+var quantityPattern = regexp.MustCompile(`^[0-9.]{1,20}([eE][-+]?[0-9]{1,2}|[a-zA-Z]{0,2})$`)
+
+// memoryLimit returns what a provider says in bytes; 0 = nothing, or nothing that
+// could be read.
+func memoryLimit(limits *types.FunctionResources) int64 {
+	if limits == nil || !quantityPattern.MatchString(limits.Memory) {
+		return 0
+	}
+	quantity, err := resource.ParseQuantity(limits.Memory)
+	if err != nil {
+		return 0
+	}
+	return quantity.Value()
+}
+
+// remember notes that f exists, with a limit on its memory, and returns where it
+// is called. p.mu is held.
+func (p *Provider) remember(f provider.Function, memory int64) provider.Endpoint {
 	k, ok := p.known[f]
 	if !ok {
 		k.endpoint = p.endpoint(f)
 	}
+	k.endpoint.Memory = memory
 	k.until = time.Now().Add(knownFor)
 	p.known[f] = k
 	if !p.sweeping {
