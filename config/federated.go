@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,11 +87,11 @@ func ParseFederated(environ []string) (Federated, error) {
 	}
 	if u := e.httpURL("issuer"); u != nil && (u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
 		e.bad("issuer", c.Issuer, "a URL without a query or fragment")
-	} else if c.Issuer == "" {
-		e.bad("issuer", "", "the URL of the OpenID provider, exactly as it is in the iss of its tokens")
+	} else if c.Issuer == "" || strings.TrimSpace(c.Issuer) != c.Issuer {
+		e.bad("issuer", c.Issuer, "the URL of the OpenID provider, exactly as it is in the iss of its tokens")
 	}
-	if c.Audience == "" {
-		e.bad("audience", "", "what the provider puts into the aud of tokens for this gateway")
+	if c.Audience == "" || strings.TrimSpace(c.Audience) != c.Audience {
+		e.bad("audience", c.Audience, "what the provider puts into the aud of tokens for this gateway, without white space around it")
 	}
 	if c.SecretMountPath == "" {
 		e.bad("secret_mount_path", "", "the folder with basic-auth-user and basic-auth-password of the local gateway")

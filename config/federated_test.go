@@ -50,6 +50,7 @@ func TestParseFederatedProblems(t *testing.T) {
 		"gateway_url=http://gateway/prefix", "gateway_url=http://gateway?x", "gateway_url=http://gateway?", "gateway_url=http://:8080",
 		"gateway_url=http://root:word@gateway", "gateway_url=gateway:8080", "listen=unix:///x.sock", "listen=8080",
 		"issuer=https://root:word@idp", "issuer=https://idp?tenant=1", "issuer=https://idp/#x",
+		"issuer=https://idp/ ", "audience=a\n", "audience= ",
 	} {
 		_, err = ParseFederated([]string{"issuer=https://idp", "audience=a", "secret_mount_path=/s", bad})
 		require.ErrorAs(t, err, &problems, bad)

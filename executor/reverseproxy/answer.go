@@ -27,6 +27,8 @@ type answer struct {
 	last bool    // up serves no other call
 	idle time.Duration
 
+	withheld func(name, value []byte) bool
+
 	onEnd    func()
 	size     int  // length of the response body; -1 = chunked, -2 = until close
 	complete bool // the response has been read to its end
@@ -63,7 +65,7 @@ func (a *answer) deliver(r *request) error {
 		a.size = up.resp.Header.ContentLength()
 	}
 	resp.ResetBody()
-	copyHeader(&resp.Header, &up.resp.Header, hasBody)
+	copyHeader(&resp.Header, &up.resp.Header, hasBody, a.withheld)
 
 	early := a.send != nil && !closed(a.send.read)
 	whole := 0 <= a.size && a.size <= up.br.Buffered()
@@ -126,7 +128,7 @@ func (a *answer) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		a.complete = true
 		if a.size == -1 {
-			addTrailers(&a.ctx.Response.Header, &a.up.resp.Header)
+			addTrailers(&a.ctx.Response.Header, &a.up.resp.Header, a.withheld)
 		}
 	case errors.Is(a.up.readErr, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: it sent nothing for %s", ErrTimeout, a.idle)
@@ -261,7 +263,7 @@ func (a *answer) switchProtocols(r *request) error {
 		return fmt.Errorf("%w while it waited for the upgrade", ErrClientGone)
 	}
 	client, h := a.ctx.Conn(), &a.ctx.Response.Header
-	copyHeader(h, &a.up.resp.Header, true)
+	copyHeader(h, &a.up.resp.Header, true, a.withheld)
 	h.Set("Connection", "Upgrade")
 	h.SetBytesV("Upgrade", protocol)
 	a.ctx.HijackSetNoResponse(true)

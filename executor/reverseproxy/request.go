@@ -26,7 +26,8 @@ type request struct {
 	upgrade []byte    // the protocol asked for; empty = none
 
 	dropTrailers bool
-	last         bool // the upstream is to close its connection after it
+	withheld     func(name, value []byte) bool // see Options.Withhold; never nil
+	last         bool                          // the upstream is to close its connection after it
 }
 
 // newRequest applies the rules for requests and appends the header, and the
@@ -34,6 +35,9 @@ type request struct {
 func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered int) (*request, error) {
 	h := &ctx.Request.Header
 	r := &request{method: string(h.Method()), http11: h.IsHTTP11(), dropTrailers: o.DropTrailers}
+	if r.withheld = o.Withhold; r.withheld == nil {
+		r.withheld = func(_, _ []byte) bool { return false }
+	}
 	sentLength, err := true, error(nil)
 	if ctx.UserValue(wholeKey{}) == nil {
 		sentLength, err = checkFraming(h)

@@ -7,11 +7,11 @@ import (
 )
 
 // copyHeader adds the upstream's end-to-end fields to dst. What the caller has
-// set there before stays and wins. hasBody tells a message with a body from
+// set there before stays and wins. withheld is Options.Withhold. hasBody tells a message with a body from
 // one whose Content-Length only describes one (HEAD, 304).
 //
 // fasthttp keeps one line each of Content-Type, Content-Encoding and Server.
-func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
+func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool, withheld func(name, value []byte) bool) {
 	var array [8][]byte
 	own := array[:0]
 	for name := range dst.All() {
@@ -27,7 +27,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
 	}
 
 	dst.SetStatusCode(src.StatusCode())
-	if text := src.StatusMessage(); string(text) != fasthttp.StatusMessage(src.StatusCode()) {
+	if text := src.StatusMessage(); string(text) != fasthttp.StatusMessage(src.StatusCode()) && !withheld(nil, text) {
 		dst.SetStatusMessage(text)
 	}
 	var trailer []byte
@@ -35,7 +35,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool) {
 		switch {
 		case is(name, "trailer"):
 			trailer = value
-		case isHop(name), bytes.IndexByte(name, ' ') >= 0:
+		case isHop(name), bytes.IndexByte(name, ' ') >= 0, withheld(name, value):
 		case is(name, "content-length"):
 			if !hasBody {
 				dst.AddBytesKV(name, value)
@@ -62,11 +62,11 @@ func contains(names [][]byte, name []byte) bool {
 }
 
 // addTrailers adds the trailer section that came with src.
-func addTrailers(dst, src *fasthttp.ResponseHeader) {
+func addTrailers(dst, src *fasthttp.ResponseHeader, withheld func(name, value []byte) bool) {
 	for rest := src.TrailerHeader(); len(rest) > 0; {
 		var name, value []byte
 		name, value, rest = nextField(rest)
-		if len(name) > 0 && dst.AddTrailerBytes(name) == nil {
+		if len(name) > 0 && !withheld(name, value) && dst.AddTrailerBytes(name) == nil {
 			dst.AddBytesKV(name, value)
 		}
 	}

@@ -122,6 +122,10 @@ type Options struct {
 	// DropTrailers leaves out the request's trailers, which RFC 9110, section
 	// 6.5.1, allows everybody on the way.
 	DropTrailers bool
+	// Withhold reports which fields of answers are not passed on, be they of the
+	// header, of interim responses or of the trailers; nil = all are. A reason
+	// phrase that is not the standard's comes with the name "".
+	Withhold func(name, value []byte) bool
 	// CloseAfterBody asks the upstream to close its connection after a request
 	// that has a body. A server that does not read a body takes it for the next
 	// request, which nobody has checked.
@@ -195,7 +199,7 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	if !deadline.IsZero() {
 		up.SetDeadline(deadline)
 	}
-	a = &answer{u: u, ctx: ctx, up: up, last: r.last}
+	a = &answer{u: u, ctx: ctx, up: up, last: r.last, withheld: r.withheld}
 	// A failed write is no reason to give up: the upstream may have answered
 	// and closed before it read everything.
 	wrote, _ := up.Write(r.head)

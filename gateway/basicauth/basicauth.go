@@ -11,10 +11,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Credentials are the administrator's, for basic authentication (RFC 7617).
@@ -46,17 +48,17 @@ const (
 // White space around them is dropped. With create, a missing pair is made:
 // user admin and a random password, readable by this user alone.
 func Read(dir string, create bool) (Credentials, error) {
-	password, err := os.ReadFile(filepath.Join(dir, passwordFile))
+	password, err := readFile(filepath.Join(dir, passwordFile))
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if err := generate(dir); err != nil {
 			return Credentials{}, err
 		}
-		password, err = os.ReadFile(filepath.Join(dir, passwordFile))
+		password, err = readFile(filepath.Join(dir, passwordFile))
 	}
 	if err != nil {
 		return Credentials{}, fmt.Errorf("cannot read the admin password: %w", err)
 	}
-	user, err := os.ReadFile(filepath.Join(dir, userFile))
+	user, err := readFile(filepath.Join(dir, userFile))
 	if err != nil {
 		return Credentials{}, fmt.Errorf("cannot read the admin user: %w", err)
 	}
@@ -65,6 +67,32 @@ func Read(dir string, create bool) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("%s: want a user without a colon in %s and a password in %s, neither empty", dir, userFile, passwordFile)
 	}
 	return c, nil
+}
+
+// maxFile bounds a name and a password, in bytes: both go into a header.
+const maxFile = 4 << 10
+
+// readFile reads what can be a secret, and neither waits nor fills the memory
+// for anything else: the files are read again every second.
+func readFile(path string) ([]byte, error) {
+	// Not blocking: the opening of a FIFO would last until somebody writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(content) > maxFile {
+		err = fmt.Errorf("%s is longer than %d bytes", path, maxFile)
+	}
+	return content, err
 }
 
 func generate(dir string) error {

@@ -1,11 +1,13 @@
 package basicauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +52,23 @@ func TestRead(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, userFile), []byte("a:b\n"), 0o600))
 	_, err = Read(dir, true)
 	require.ErrorContains(t, err, "without a colon")
+
+	// What is no secret is refused, and neither waited for nor read into memory.
+	path := filepath.Join(dir, passwordFile)
+	for _, c := range []struct {
+		put  func() error
+		want string
+	}{
+		{func() error { return syscall.Mkfifo(path, 0o600) }, "not a regular file"},
+		{func() error { return os.Mkdir(path, 0o700) }, "not a regular file"},
+		{func() error { return os.Symlink("/dev/zero", path) }, "not a regular file"},
+		{func() error { return os.WriteFile(path, bytes.Repeat([]byte("x"), maxFile+1), 0o600) }, "longer than 4096 bytes"},
+	} {
+		require.NoError(t, os.RemoveAll(path))
+		require.NoError(t, c.put())
+		_, err = Read(dir, false)
+		require.ErrorContains(t, err, c.want)
+	}
 }
 
 func TestHeader(t *testing.T) {

@@ -6,26 +6,25 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // forward has the local gateway answer c, whose token is good.
 func (g *Gateway) forward(c *call) {
+	secret := ""
+	if c.route == system {
+		secret = g.config.Credentials().Header()
+		c.ctx.Request.Header.Set("Authorization", secret)
+	}
 	o := reverseproxy.Options{
 		Host:         g.config.Host,
 		Timeout:      g.config.UpstreamTimeout,
 		IdleTimeout:  g.config.UpstreamTimeout,
 		DropTrailers: true, // one could name a header that we have taken out
+		Withhold:     withheld(c.route, secret),
 	}
 	if c.path == "/system/logs" {
 		o.Timeout, o.IdleTimeout = 0, 0 // a log that is followed is silent for hours
-	}
-	secret := ""
-	if c.route == system {
-		secret = g.config.Credentials().Header()
-		c.ctx.Request.Header.Set("Authorization", secret)
 	}
 	if err := g.config.Upstream.Forward(c.ctx, o); err != nil {
 		g.failed(c, err)
@@ -33,7 +32,6 @@ func (g *Gateway) forward(c *call) {
 	}
 	c.result = forwarded
 	status := c.ctx.Response.StatusCode()
-	keepBack(&c.ctx.Response.Header, secret)
 	if c.route == system && (status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired) {
 		// It is us whom the local gateway does not know, and not our caller, who
 		// would be told to log in again.
@@ -45,8 +43,6 @@ func (g *Gateway) forward(c *call) {
 func (g *Gateway) denied(c *call, status int) {
 	c.err = fmt.Errorf("the local gateway answered %d: check basic-auth-user and basic-auth-password in secret_mount_path", status)
 	const line = "the local gateway does not accept this federated gateway's credentials"
-	h := &c.ctx.Response.Header
-	h.Del("WWW-Authenticate")
 	if c.ctx.Hijacked() {
 		// It answered before it had read the request: the body is under way, and
 		// is the local gateway's own.
@@ -76,28 +72,22 @@ func (g *Gateway) failed(c *call, err error) {
 	}
 }
 
-// keepBack removes from an answer what must not reach the caller: credentials,
-// the demand for a password that the caller does not have, and whatever repeats
-// secret; "" = there is none.
-func keepBack(h *fasthttp.ResponseHeader, secret string) {
-	var names, kept []string
+// withheld reports what of an answer must not reach the caller: credentials, the
+// demand for a password that the caller does not have, and whatever repeats
+// secret, as a redirect may with its "=" left out or percent-encoded; "" = there
+// is none. The body is not looked at.
+func withheld(route route, secret string) func(name, value []byte) bool {
 	_, encoded, _ := strings.Cut(secret, " ")
-	for name, value := range h.All() {
-		v := string(value)
-		switch n := strings.ToLower(string(name)); {
-		case n == "www-authenticate":
-			names = append(names, string(name))
-			if scheme, _, _ := strings.Cut(strings.TrimSpace(v), " "); !strings.EqualFold(scheme, "Basic") {
-				kept = append(kept, v)
-			}
-		case n == "authorization", encoded != "" && strings.Contains(v, encoded):
-			names = append(names, string(name))
+	encoded = strings.TrimRight(encoded, "=")
+	return func(name, value []byte) bool {
+		switch strings.ToLower(string(name)) {
+		case "authorization":
+			return true
+		case "www-authenticate":
+			scheme, _, _ := strings.Cut(string(value), " ")
+			return route == system || strings.EqualFold(scheme, "Basic")
+		default:
+			return encoded != "" && strings.Contains(decode(string(value)), encoded)
 		}
-	}
-	for _, name := range names {
-		h.Del(name)
-	}
-	for _, v := range kept {
-		h.Add("WWW-Authenticate", v)
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +75,13 @@ func TestAnswers(t *testing.T) {
 			w.Header()["x-lower"] = []string{"the header was " + own}
 			w.Header().Set("X-Fine", "yes")
 			w.Header().Add("Set-Cookie", "a=b")
+		case "/system/parts":
+			w.Header().Set("Location", "/?was="+url.QueryEscape(own))
+			w.Header().Set("X-Bare", strings.TrimRight(own, "="))
+			w.WriteHeader(http.StatusEarlyHints)
+			w.Header().Set("Trailer", "X-Trailer")
+			_, _ = io.WriteString(w, "body")
+			w.Header().Set("X-Trailer", own)
 		case "/system/denied":
 			w.Header().Set("WWW-Authenticate", `Basic realm="Restricted"`)
 			w.Header().Set("X-Fine", "yes")
@@ -104,6 +114,23 @@ func TestAnswers(t *testing.T) {
 	require.Empty(t, res.Header.Values("Authorization"))
 	res, _ = f.send(t, "GET /function/echo", bearer)
 	require.Equal(t, "the header was", strings.TrimSpace(res.Header.Get("X-Lower")), "there was nothing to repeat")
+
+	var hints []string
+	trace := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+		hints = append(hints, fmt.Sprint(code, header))
+		return nil
+	}})
+	req, err := http.NewRequestWithContext(trace, "GET", "http://"+f.address+"/system/parts", nil)
+	require.NoError(t, err)
+	_, value, _ := strings.Cut(bearer, " ")
+	req.Header.Set("Authorization", value)
+	res, err = new(http.Transport).RoundTrip(req)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, res.Body)
+	require.NoError(t, err)
+	require.Len(t, hints, 1)
+	bare := strings.TrimRight(password.Header()[6:], "=")
+	require.NotContains(t, decode(fmt.Sprint(hints, res.Header, res.Trailer)), bare, "not in a 103, a redirect or a trailer either")
 
 	for _, target := range []string{"/system/denied", "/system/proxy"} {
 		res, body := f.send(t, "GET "+target, bearer)
