@@ -101,6 +101,9 @@ func (e *env) list(fallback, name string) []string {
 
 func (e *env) verbs(fallback, name string) []string {
 	verbs := e.list(fallback, name)
+	if len(verbs) == 0 {
+		e.bad(name, e.values[name], "at least one HTTP method, as in PUT,POST,DELETE")
+	}
 	for i, v := range verbs {
 		verbs[i] = strings.ToUpper(v)
 		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, verbs[i]) {

@@ -43,6 +43,7 @@ func TestParseEvents(t *testing.T) {
 		{"mandatory nothing", []string{"auditing_mandatory=true"}, `auditing_mandatory="true": want nothing without auditing=true`},
 		{"misspelt", []string{"auditing=yes"}, `auditing="yes": want true or false`},
 		{"verb", []string{"auditing_http_verbs=PUT;POST"}, `auditing_http_verbs="PUT;POST": want HTTP methods`},
+		{"no verb", []string{"auditing_http_verbs=,"}, `auditing_http_verbs=",": want at least one HTTP method`},
 		{"namespace", []string{"metering_exclude_namespaces=a b"}, `metering_exclude_namespaces="a b"`},
 		{"no RAM", []string{"metering_default_ram=0"}, `metering_default_ram="0"`},
 		{"small spool", []string{"events_spool_bytes=1000Ki"}, `events_spool_bytes="1000Ki": want a number of bytes such as 256Mi, at least 1048576`},

@@ -44,8 +44,8 @@ type Config struct {
 	BatchEvents int
 	BatchBytes  int64
 	BatchWait   time.Duration
-	// RetryMin and RetryMax bound the pause after a failed delivery, which doubles
-	// each time; 0 = 1s, 1m.
+	// The pause after a failed delivery is RetryMin (0 = 1s) at first, and doubles
+	// up to RetryMax (0 = 1m); each is varied by up to a half.
 	RetryMin, RetryMax time.Duration
 	Logf, Warnf        func(format string, args ...any)
 }

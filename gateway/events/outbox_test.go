@@ -204,7 +204,8 @@ func TestBatchesByBytes(t *testing.T) {
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	dir, to := t.TempDir(), &receiver{refuse: errors.New("down")}
-	o, log := open(t, dir, to, func(c *Config) { c.BatchEvents = 4 })
+	// By number alone: else the age of the first event may close its batch.
+	o, log := open(t, dir, to, func(c *Config) { c.BatchEvents, c.BatchWait = 4, time.Hour })
 	stop := run(t, o)
 	for n := range int64(10) {
 		require.NoError(t, o.Append(usage(n)))

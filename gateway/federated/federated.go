@@ -75,10 +75,10 @@ func New(c Config) *Gateway {
 // which they have DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer l.Abort()
-	failed := make(chan error, 1)
-	go func() { failed <- g.server.Serve(l) }()
+	ended := make(chan error, 1)
+	go func() { ended <- g.server.Serve(l) }()
 	select {
-	case err := <-failed:
+	case err := <-ended:
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
@@ -143,7 +143,7 @@ const (
 	noKeys          result = "no_keys"         // the issuer's keys are not there yet
 	denied          result = "denied"          // the local gateway does not take our credentials
 	failed          result = "failed"          // the local gateway did not answer
-	healthy         result = "health"
+	health          result = "health"          // asked after our own, good or not
 )
 
 // call is one request on its way.
@@ -169,10 +169,10 @@ func (c *call) answer(r result, status int, line string) {
 // health is for who sends us requests, and tells whether tokens can be verified.
 func (g *Gateway) health(c *call) {
 	if g.config.Keys.Ready() {
-		c.answer(healthy, http.StatusOK, "OK")
+		c.answer(health, http.StatusOK, "OK")
 		return
 	}
-	c.answer(healthy, http.StatusServiceUnavailable, "the issuer's keys are not available yet")
+	c.answer(health, http.StatusServiceUnavailable, "the issuer's keys are not available yet")
 }
 
 // log tells who has done what, and who was turned away. Neither queries nor

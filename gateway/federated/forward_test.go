@@ -192,7 +192,7 @@ func TestStreams(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{}, 1)
 	next := make(chan string)
-	f := newFed(t, func(w http.ResponseWriter, r *http.Request) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		switch r.URL.Path {
 		case "/system/logs":
@@ -234,25 +234,27 @@ func TestStreams(t *testing.T) {
 				_ = c.Write(r.Context(), kind, bytes.ToUpper(data))
 			}
 		}
-		// Shorter than the silences below: a log that is followed has no limit.
-	}, func(c *Config) { c.AllowInvoke, c.UpstreamTimeout = true, 200*time.Millisecond })
-	token := f.idp.token(t, nil, nil)
+	}
+	// Shorter than the silences below: a log that is followed has no limit.
+	const limit = 50 * time.Millisecond
+	f := newFed(t, handler, func(c *Config) { c.UpstreamTimeout = limit })
+	calls := newFed(t, handler, func(c *Config) { c.AllowInvoke = true })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	request := func(ctx context.Context, method, target string, body io.Reader) *http.Response {
+	request := func(ctx context.Context, f *fed, method, target string, body io.Reader) *http.Response {
 		req, err := http.NewRequestWithContext(ctx, method, "http://"+f.address+target, body)
 		require.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Authorization", "Bearer "+f.idp.token(t, nil, nil))
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		return res
 	}
 
-	res := request(ctx, "GET", "/system/logs?name=env&follow=true", nil)
+	res := request(ctx, f, "GET", "/system/logs?name=env&follow=true", nil)
 	lines := bufio.NewReader(res.Body)
 	for i := range 3 {
-		time.Sleep(time.Duration(i) * 150 * time.Millisecond) // the silence that is tested
+		time.Sleep(time.Duration(i) * limit * 3 / 2) // the silence that is tested
 		next <- fmt.Sprintf("{\"text\":\"%d\"}\n", i)
 		line, err := lines.ReadString('\n')
 		require.NoError(t, err)
@@ -266,7 +268,7 @@ func TestStreams(t *testing.T) {
 	}
 
 	body, feed := io.Pipe()
-	both := request(t.Context(), "POST", "/function/both", body)
+	both := request(t.Context(), calls, "POST", "/function/both", body)
 	for _, word := range []string{"one", "two"} {
 		_, err := io.WriteString(feed, word)
 		require.NoError(t, err)
@@ -277,10 +279,10 @@ func TestStreams(t *testing.T) {
 	}
 	require.NoError(t, feed.Close())
 
-	_, res, err := websocket.Dial(t.Context(), "ws://"+f.address+"/function/ws", nil)
+	_, res, err := websocket.Dial(t.Context(), "ws://"+calls.address+"/function/ws", nil)
 	require.Error(t, err)
 	require.Equal(t, http.StatusUnauthorized, res.StatusCode)
-	c, _, err := websocket.Dial(t.Context(), "ws://"+f.address+"/function/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	c, _, err := websocket.Dial(t.Context(), "ws://"+calls.address+"/function/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + calls.idp.token(t, nil, nil)}}})
 	require.NoError(t, err)
 	defer c.CloseNow()
 	require.NoError(t, c.Write(t.Context(), websocket.MessageText, []byte("hello")))

@@ -35,6 +35,7 @@ const patience = 30 * time.Second
 type idp struct {
 	issuer string
 	key    *ecdsa.PrivateKey
+	kid    string
 	down   atomic.Bool
 }
 
@@ -42,17 +43,17 @@ func newIDP(t *testing.T) *idp {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	p := &idp{key: key}
+	p := &idp{key: key, kid: "1"}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.down.Load() {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
-		point, _ := key.PublicKey.Bytes()
+		point, _ := p.key.PublicKey.Bytes()
 		encode := base64.RawURLEncoding.EncodeToString
 		if r.URL.Path == "/realms/openfaas/keys" {
 			_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
-				"kty": "EC", "crv": "P-256", "kid": "1", "alg": "ES256", "use": "sig", "x": encode(point[1:33]), "y": encode(point[33:])}}})
+				"kty": "EC", "crv": "P-256", "kid": p.kid, "alg": "ES256", "use": "sig", "x": encode(point[1:33]), "y": encode(point[33:])}}})
 			return
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": p.issuer, "jwks_uri": p.issuer + "/keys"})
@@ -74,7 +75,7 @@ func (p *idp) claims(change map[string]any) jwt.MapClaims {
 func (p *idp) token(t *testing.T, change, header map[string]any) string {
 	t.Helper()
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, p.claims(change))
-	token.Header["kid"] = "1"
+	token.Header["kid"] = p.kid
 	maps.Copy(token.Header, header)
 	maps.DeleteFunc(token.Header, func(_ string, v any) bool { return v == nil })
 	signed, err := token.SignedString(p.key)

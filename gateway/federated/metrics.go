@@ -35,7 +35,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) served(c *call, took time.Duration) {
-	if c.result == healthy {
+	if c.result == health {
 		return
 	}
 	m.total.WithLabelValues(string(c.route), string(c.result)).Inc()

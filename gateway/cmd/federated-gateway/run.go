@@ -80,7 +80,7 @@ func run(environ []string) error {
 
 	listener, err := reverseproxy.Listen("tcp", settings.Address, settings.WriteTimeout)
 	if err != nil {
-		return program.ListenError(err, settings.Address, "port")
+		return program.ListenError(err, settings.Address, "port or listen")
 	}
 	defer listener.Close()
 	listener.Logf = logAt(zerolog.ErrorLevel)
