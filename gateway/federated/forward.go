@@ -22,6 +22,8 @@ func (g *Gateway) forward(c *call) {
 		IdleTimeout:  g.config.UpstreamTimeout,
 		DropTrailers: true, // one could name a header that we have taken out
 		Withhold:     withheld(c.route, secret),
+		// A server that ignores a body takes it for a request, which nobody has judged.
+		CloseAfterBody: true,
 	}
 	if c.path == "/system/logs" {
 		o.Timeout, o.IdleTimeout = 0, 0 // a log that is followed is silent for hours

@@ -61,6 +61,7 @@ func TestRequestHeaders(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "local hello", string(body))
 	require.Empty(t, f.local.last(t).Trailer)
+	require.True(t, f.local.last(t).Close, "what was not read of the body must not be the next request")
 	require.NotContains(t, f.log.String(), token)
 }
 
