@@ -24,12 +24,10 @@ func decodeObject(data []byte, values int) (map[string]any, error) {
 	if !utf8.Valid(data) {
 		return nil, refused("the header or the claims are not UTF-8")
 	}
-	// Decoder.Token forgives some bad syntax and what follows the value.
 	if !json.Valid(data) {
 		return nil, refused("the header or the claims are not JSON")
 	}
-	d := &decoder{data, json.NewDecoder(bytes.NewReader(data)), values}
-	d.tokens.UseNumber()
+	d := &decoder{data: data, left: values}
 	v, err := d.value(1)
 	if err != nil {
 		return nil, err
@@ -41,41 +39,64 @@ func decodeObject(data []byte, values int) (map[string]any, error) {
 	return m, nil
 }
 
-// decoder reads data that is valid JSON.
+// decoder reads data that is valid JSON, so that it need not look where a value
+// ends. json.Decoder takes as long for the tokens of a token as its signature does.
 type decoder struct {
-	data   []byte
-	tokens *json.Decoder
-	left   int // values that may still come
+	data []byte
+	at   int // how far it has been read
+	left int // names and values that may still come
 }
 
 func (d *decoder) value(depth int) (any, error) {
 	if d.left--; d.left < 0 {
 		return nil, refused("the header or the claims have too many values")
 	}
-	start := d.tokens.InputOffset()
-	token, err := d.tokens.Token()
-	if err != nil {
-		return nil, refused("the header or the claims are not JSON")
-	}
-	switch t := token.(type) {
-	case string:
-		return t, d.checkString(t, start)
-	case json.Delim:
+	switch c := d.next(); c {
+	case '{', '[':
 		if depth > maxDepth {
 			return nil, refused("the header or the claims are nested too deeply")
 		}
-		if t == '{' {
+		d.at++
+		if c == '{' {
 			return d.object(depth)
 		}
 		return d.array(depth)
+	case '"':
+		return d.text()
 	default:
-		return t, nil
+		return d.literal(), nil
 	}
+}
+
+// next skips white space and returns the byte behind it, which is still to be
+// read.
+func (d *decoder) next() byte {
+	for {
+		switch c := d.data[d.at]; c {
+		case ' ', '\t', '\n', '\r':
+			d.at++
+		default:
+			return c
+		}
+	}
+}
+
+// more reports whether something comes before end, and reads what separates it
+// from what came before, or else end.
+func (d *decoder) more(end byte) bool {
+	switch d.next() {
+	case end:
+		d.at++
+		return false
+	case ',':
+		d.at++
+	}
+	return true
 }
 
 func (d *decoder) object(depth int) (any, error) {
 	m := make(map[string]any)
-	for d.tokens.More() {
+	for d.more('}') {
 		v, err := d.value(depth)
 		if err != nil {
 			return nil, err
@@ -84,37 +105,67 @@ func (d *decoder) object(depth int) (any, error) {
 		if _, ok := m[name]; ok {
 			return nil, refused("the header or the claims have a name twice")
 		}
+		d.next()
+		d.at++ // the colon
 		if m[name], err = d.value(depth + 1); err != nil {
 			return nil, err
 		}
 	}
-	_, err := d.tokens.Token() // the closing brace
-	return m, err
+	return m, nil
 }
 
 func (d *decoder) array(depth int) (any, error) {
 	list := []any{}
-	for d.tokens.More() {
+	for d.more(']') {
 		v, err := d.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, v)
 	}
-	_, err := d.tokens.Token() // the closing bracket
-	return list, err
+	return list, nil
 }
 
-// checkString refuses half a surrogate pair ("\ud800"), which encoding/json
-// turns into U+FFFD: two different names would become one. A string that
-// holds both U+FFFD and an escaped pair is refused along with it.
-func (d *decoder) checkString(s string, start int64) error {
-	if !strings.ContainsRune(s, utf8.RuneError) {
+// literal reads what is neither text nor nested.
+func (d *decoder) literal() any {
+	start := d.at
+	for d.at < len(d.data) && !strings.ContainsRune(" \t\n\r,]}", rune(d.data[d.at])) {
+		d.at++
+	}
+	switch word := string(d.data[start:d.at]); word {
+	case "true":
+		return true
+	case "false":
+		return false
+	case "null":
 		return nil
+	default:
+		return json.Number(word)
 	}
-	written := bytes.ToLower(d.data[start:d.tokens.InputOffset()])
-	if bytes.Contains(written, []byte(`\ud`)) {
-		return refused("the header or the claims hold half a surrogate pair")
+}
+
+// text reads a string. It refuses half a surrogate pair ("\ud800"), which
+// encoding/json turns into U+FFFD: two different names would become one. A string
+// that holds both U+FFFD and an escaped pair is refused along with it.
+func (d *decoder) text() (any, error) {
+	start, escaped := d.at, false
+	for d.at++; d.data[d.at] != '"'; d.at++ {
+		if d.data[d.at] == '\\' {
+			escaped = true
+			d.at++
+		}
 	}
-	return nil
+	d.at++
+	written := d.data[start:d.at]
+	if !escaped {
+		return string(written[1 : len(written)-1]), nil
+	}
+	var s string
+	if err := json.Unmarshal(written, &s); err != nil {
+		return nil, refused("the header or the claims are not JSON")
+	}
+	if strings.ContainsRune(s, utf8.RuneError) && bytes.Contains(bytes.ToLower(written), []byte(`\ud`)) {
+		return nil, refused("the header or the claims hold half a surrogate pair")
+	}
+	return s, nil
 }
