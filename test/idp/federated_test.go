@@ -149,6 +149,25 @@ func TestFederated(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, calls.call(t, "env", token), "the function's own check, which wants a function token")
 			require.Eventually(t, func() bool { return strings.Contains(calls.stderr.String(), `"path":"/function/env"`) }, patience, 10*time.Millisecond)
 			require.NotContains(t, calls.stderr.String(), `"message":"unauthenticated"`)
+			// The password may change while it runs.
+			secrets := t.TempDir()
+			write := func(password string) {
+				require.NoError(t, os.WriteFile(filepath.Join(secrets, "basic-auth-user"), []byte("admin"), 0o600))
+				require.NoError(t, os.WriteFile(filepath.Join(secrets, "basic-auth-password"), []byte(password), 0o600))
+			}
+			good, err := os.ReadFile(filepath.Join(g.dir, ".gatehound", "secrets", "basic-auth-password"))
+			require.NoError(t, err)
+			write("an old password")
+			late := startFederated(t, g, "issuer="+p.issuer, "audience="+c.wanted, "secret_mount_path="+secrets)
+			_, err = client(late).GetFunctions(t.Context(), "openfaas-fn")
+			require.ErrorContains(t, err, "does not accept this federated gateway's credentials")
+			write(string(good))
+			require.Eventually(t, func() bool {
+				_, err := client(late).GetFunctions(t.Context(), "openfaas-fn")
+				return err == nil
+			}, patience, 50*time.Millisecond)
+			require.NotContains(t, late.stderr.String(), strings.TrimSpace(string(good)))
+
 			for _, printed := range []string{f.stderr.String(), other.stderr.String(), calls.stderr.String(), g.stderr.String()} {
 				require.NotContains(t, printed, token)
 			}
