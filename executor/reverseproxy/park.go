@@ -105,8 +105,9 @@ func (c *Client) awaitRequest() bool {
 	}
 	c.mu.Unlock()
 	data := awaitData(c.Conn)
-	if !data && c.isRetired() {
-		data = hasData(c.Conn) // came meanwhile
+	if !data && c.isRetired() { // one more look, as lastLook's
+		c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+		data = awaitData(c.Conn)
 	}
 	c.setWaiting(false) // no drain sets a deadline any more
 	c.Conn.SetReadDeadline(time.Time{})

@@ -17,8 +17,6 @@ func canPeek(net.Conn) bool { return false }
 
 func awaitData(net.Conn) bool { return false }
 
-func hasData(net.Conn) bool { return false }
-
 type probe struct{}
 
 func newProbe(net.Conn) *probe { return nil }

@@ -69,9 +69,6 @@ func await(c net.Conn) peekState {
 // behind data that is still to be read it sees nothing.
 func Gone(c net.Conn) bool { return look(c) == peekClosed }
 
-// hasData reports whether c has data. It neither waits nor reads.
-func hasData(c net.Conn) bool { return look(c) == peekData }
-
 func look(c net.Conn) peekState {
 	state := peekQuiet
 	if raw := rawConn(c); raw != nil {
