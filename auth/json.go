@@ -40,7 +40,8 @@ func decodeObject(data []byte, values int) (map[string]any, error) {
 }
 
 // decoder reads data that is valid JSON, so that it need not look where a value
-// ends. json.Decoder takes as long for the tokens of a token as its signature does.
+// ends. json.Decoder, which does, took longer for 8 KiB of claims than several
+// signatures.
 type decoder struct {
 	data []byte
 	at   int // how far it has been read
