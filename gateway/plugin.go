@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -196,7 +197,7 @@ func (r *pluginRefusal) answer(ctx *fasthttp.RequestCtx) {
 	nominated := nominations(r.header["Connection"])
 	for name, values := range r.header {
 		// The length is that of what was read, and the request ID ours.
-		if dropped := strings.ToLower(name); hopHeaders[dropped] || nominated[dropped] || dropped == "content-length" || name == requestIDHeader {
+		if dropped := strings.ToLower(name); reverseproxy.IsHop([]byte(dropped)) || nominated[dropped] || dropped == "content-length" || name == requestIDHeader {
 			continue
 		}
 		for _, value := range values {
@@ -204,12 +205,6 @@ func (r *pluginRefusal) answer(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	ctx.Response.SetBody(r.body)
-}
-
-// hopHeaders are meant for one connection only (RFC 9110 §7.6.1).
-var hopHeaders = map[string]bool{
-	"connection": true, "keep-alive": true, "proxy-connection": true, "proxy-authenticate": true, "proxy-authorization": true,
-	"te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "http2-settings": true,
 }
 
 // describing are headers by which a request is described to others. What a
@@ -246,7 +241,7 @@ func pluginHeader(ctx *fasthttp.RequestCtx, w *wish) http.Header {
 	h := http.Header{}
 	for n, v := range ctx.Request.Header.All() {
 		name := string(n)
-		if folded := foldHeader(name); !hopHeaders[folded] && !describing[folded] && !nominated[strings.ToLower(name)] {
+		if folded := foldHeader(name); !reverseproxy.IsHop([]byte(folded)) && !describing[folded] && !nominated[strings.ToLower(name)] {
 			h.Add(name, string(v))
 		}
 	}

@@ -43,9 +43,9 @@ func is(name []byte, lower string) bool {
 	return true
 }
 
-// isHop reports whether a field is meant for one connection only (RFC 9110,
+// IsHop reports whether a field is meant for one connection only (RFC 9110,
 // section 7.6.1), in whatever direction.
-func isHop(name []byte) bool {
+func IsHop(name []byte) bool {
 	switch len(name) {
 	case 2:
 		return is(name, "te")
@@ -114,7 +114,7 @@ type nominations map[string]struct{}
 func (n *nominations) add(list []byte) {
 	for item := range bytes.SplitSeq(list, []byte(",")) {
 		item = bytes.Trim(item, " \t")
-		if len(item) == 0 || isHop(item) {
+		if len(item) == 0 || IsHop(item) {
 			continue
 		}
 		if *n == nil {

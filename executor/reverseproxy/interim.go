@@ -34,7 +34,7 @@ func passInterim(ctx *fasthttp.RequestCtx, r *request, h *fasthttp.ResponseHeade
 	b := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", code, text)
 	for name, value := range h.All() {
 		switch {
-		case isHop(name), nominated.has(name), r.withheld(name, value):
+		case IsHop(name), nominated.has(name), r.withheld(name, value):
 		case is(name, "content-length"): // there is no body to describe
 		case bytes.IndexByte(name, ' ') >= 0:
 		default:

@@ -181,7 +181,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			}
 		case is(name, "trailer") && r.size < 0 && !underscore && !r.dropTrailers:
 			dst = appendField(dst, name, value)
-		case isHop(name):
+		case IsHop(name):
 		case underscore && isKept(name):
 		case is(name, "expect") && is(value, "100-continue"):
 			// The server has answered it before it called the handler.

@@ -35,7 +35,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool, withheld func(n
 		switch {
 		case is(name, "trailer"):
 			trailer = value
-		case isHop(name), bytes.IndexByte(name, ' ') >= 0, withheld(name, value):
+		case IsHop(name), bytes.IndexByte(name, ' ') >= 0, withheld(name, value):
 		case is(name, "content-length"):
 			if !hasBody {
 				dst.AddBytesKV(name, value)
