@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -24,6 +23,7 @@ import (
 	"github.com/gatehound/gatehound/exchange/issuer"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -109,7 +109,7 @@ func New(c Config) *Gateway {
 	}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
-	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
+	g.server = reverseproxy.NewServer(g.serve, program.ServerLog{Log: c.Log})
 	g.server.ReadTimeout = c.ReadTimeout
 	g.server.IdleTimeout = 3 * time.Minute
 	return g
@@ -118,24 +118,12 @@ func New(c Config) *Gateway {
 // Serve answers on l until ctx ends and the calls then running are done, for
 // which they have DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
-	defer l.Abort()
 	defer g.endLife()
 	defer g.plugin.close()
-	failed := make(chan error, 1)
-	go func() { failed <- g.server.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
-	case <-ctx.Done():
-	}
-	g.draining.Store(true)
-	g.endLife()
-	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
-	defer cancel()
-	if err := l.Drain(drain); err != nil {
-		g.config.Log.Warn().Msgf("calls were still running after %s, and are cut off", g.config.DrainTimeout)
-	}
-	return nil
+	return program.Serve(ctx, g.server, l, g.config.DrainTimeout, func() {
+		g.draining.Store(true)
+		g.endLife()
+	}, g.config.Log)
 }
 
 // serve answers one request. Routing looks at the request target as it came
@@ -214,10 +202,3 @@ func plain(ctx *fasthttp.RequestCtx, status int, line string) {
 	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.SetBodyString(line + "\n")
 }
-
-// serverLog takes what fasthttp has to say, which is about broken connections
-// and requests, and is only worth a line when somebody looks for it.
-type serverLog struct{ log zerolog.Logger }
-
-// Printf implements fasthttp.Logger.
-func (l serverLog) Printf(format string, args ...any) { l.log.Debug().Msgf(format, args...) }

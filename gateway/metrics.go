@@ -5,9 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -48,10 +48,5 @@ func (m *metrics) exchanged(result string) { m.exchanges.WithLabelValues(result)
 
 // MetricsHandler serves /metrics and /healthz, for the metrics port.
 func (g *Gateway) MetricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Write([]byte("OK\n"))
-	})
-	return mux
+	return program.MetricsHandler(g.metrics.registry)
 }

@@ -11,7 +11,6 @@ package federated
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"runtime/debug"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/gateway/program"
 )
 
 // Config holds what a federated gateway is made of. Every field is needed unless
@@ -65,7 +65,7 @@ type Gateway struct {
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
 	g := &Gateway{config: c, metrics: newMetrics()}
-	g.server = reverseproxy.NewServer(g.serve, serverLog{c.Log})
+	g.server = reverseproxy.NewServer(g.serve, program.ServerLog{Log: c.Log})
 	g.server.ReadTimeout = c.ReadTimeout
 	g.server.IdleTimeout = 3 * time.Minute
 	return g
@@ -74,21 +74,7 @@ func New(c Config) *Gateway {
 // Serve answers on l until ctx ends and the calls then running are done, for
 // which they have DrainTimeout.
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
-	defer l.Abort()
-	ended := make(chan error, 1)
-	go func() { ended <- g.server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
-	case <-ctx.Done():
-	}
-	g.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.Background(), g.config.DrainTimeout)
-	defer cancel()
-	if err := l.Drain(drain); err != nil {
-		g.config.Log.Warn().Msgf("calls were still running after %s, and are cut off", g.config.DrainTimeout)
-	}
-	return nil
+	return program.Serve(ctx, g.server, l, g.config.DrainTimeout, func() { g.draining.Store(true) }, g.config.Log)
 }
 
 // serve answers one request: which route it is for comes first, whose it is
@@ -200,10 +186,3 @@ func (g *Gateway) log(c *call, took time.Duration) {
 
 // clip bounds what the log says of what a client sent.
 func clip(s string) string { return s[:min(len(s), 200)] }
-
-// serverLog takes what fasthttp has to say, which is about broken connections
-// and requests, and is only worth a line when somebody looks for it.
-type serverLog struct{ log zerolog.Logger }
-
-// Printf implements fasthttp.Logger.
-func (l serverLog) Printf(format string, args ...any) { l.log.Debug().Msgf(format, args...) }

@@ -6,7 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gatehound/gatehound/gateway/program"
 )
 
 // metrics have labels of our own words alone: a scan of random paths creates no
@@ -47,10 +48,5 @@ func (m *metrics) served(c *call, took time.Duration) {
 // MetricsHandler serves /metrics and /healthz, for the metrics port. That tells
 // that the program is alive, also while it is unready.
 func (g *Gateway) MetricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Write([]byte("OK\n"))
-	})
-	return mux
+	return program.MetricsHandler(g.metrics.registry)
 }
