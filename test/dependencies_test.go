@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"auth/authhttp":          {"auth"},
 	"auth/authfast":          {"auth"},
 	"auth/webhook":           nil,
+	"auth/login":             nil,
 	"watchdog":               {"auth", "auth/jwks", "auth/webhook", "executor", "executor/reverseproxy", "config"},
 	"watchdog/cmd/fwatchdog": {"watchdog"},
 

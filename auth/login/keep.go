@@ -1,0 +1,2 @@
+package login
+import _ "github.com/gofrs/flock"
