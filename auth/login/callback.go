@@ -150,6 +150,9 @@ func (s *callbackServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == endPath && r.Method == http.MethodGet:
 		s.end(w)
+		if s.isTaken() {
+			s.showOnce.Do(func() { close(s.shown) })
+		}
 	case r.URL.Path == callbackPath && r.Method == http.MethodGet && implicit && r.URL.RawQuery == "":
 		show(w, http.StatusOK, page{Title: "Logging in", Text: "One moment.", Fragment: true})
 	case r.URL.Path == callbackPath && r.Method == http.MethodGet:
@@ -186,10 +189,12 @@ func (s *callbackServer) take(w http.ResponseWriter, r *http.Request, answer url
 	first := !s.taken
 	s.taken = true
 	s.mu.Unlock()
-	if first {
-		s.err = s.finish(s.ctx, answer)
-		close(s.done)
+	if !first { // the listener may be gone before another page is asked for
+		s.end(w)
+		return
 	}
+	s.err = s.finish(s.ctx, answer)
+	close(s.done)
 	http.Redirect(w, r, endPath, http.StatusSeeOther)
 }
 
@@ -214,7 +219,6 @@ func (s *callbackServer) end(w http.ResponseWriter) {
 	if f, ok := w.(http.Flusher); ok {
 		f.Flush()
 	}
-	s.showOnce.Do(func() { close(s.shown) })
 }
 
 type page struct {
