@@ -45,23 +45,20 @@ func (d *Dashboard) isHere(ctx *fasthttp.RequestCtx) bool {
 
 // sameHost compares a Host header to a URL's, to which the port may be implied.
 func sameHost(host []byte, u *url.URL) bool {
-	own := u.Host
-	if bytes.EqualFold(host, []byte(own)) {
+	if bytes.EqualFold(host, []byte(u.Host)) {
 		return true
 	}
-	name, port, err := net.SplitHostPort(string(host))
-	if err != nil {
-		name, port = strings.Trim(string(host), "[]"), ""
+	implied := ":80"
+	if u.Scheme == "https" {
+		implied = ":443"
 	}
-	implied := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	if port == "" {
-		port = implied
+	withPort := func(host string) string {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			return host + implied
+		}
+		return host
 	}
-	ownPort := u.Port()
-	if ownPort == "" {
-		ownPort = implied
-	}
-	return strings.EqualFold(name, u.Hostname()) && port == ownPort
+	return strings.EqualFold(withPort(string(host)), withPort(u.Host))
 }
 
 // showDashboard answers a request for a page.
@@ -134,17 +131,10 @@ func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// withhold says which fields of a function's answer are not passed on: a cookie by
-// the name of one of ours would make somebody act in another's session. The name
-// may be in the value: browsers read "Set-Cookie: =a=b" as a cookie that they send
-// as "a=b".
-func (d *Dashboard) withhold() func(name, value []byte) bool {
-	if d == nil {
-		return nil
-	}
-	return d.isOwnCookie
-}
-
+// isOwnCookie reports whether a field of a function's answer sets a cookie by the
+// name of one of ours, which would make somebody act in another's session. The
+// name may be in the value: browsers read "Set-Cookie: =a=b" as a cookie that they
+// send as "a=b".
 func (d *Dashboard) isOwnCookie(name, value []byte) bool {
 	if len(name) != len("Set-Cookie") || !bytes.EqualFold(name, []byte("Set-Cookie")) {
 		return false
@@ -159,7 +149,7 @@ const sandboxPolicy = "sandbox allow-scripts allow-forms allow-popups allow-moda
 // sandbox has browsers that take a function's answer for a page do so apart from
 // ours. A policy of the function's own is kept, and can only add to that.
 func (d *Dashboard) sandbox(ctx *fasthttp.RequestCtx) {
-	if d == nil || !d.isHere(ctx) || isNoPage(ctx.Response.Header.ContentType()) {
+	if d == nil || isNoPage(ctx.Response.Header.ContentType()) || !d.isHere(ctx) {
 		return
 	}
 	ctx.Response.Header.Add("Content-Security-Policy", sandboxPolicy)

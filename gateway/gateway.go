@@ -85,7 +85,9 @@ type Gateway struct {
 	routes  []route
 	metrics *metrics
 	counts  *counts // nil = those of metrics
-	server  *fasthttp.Server
+	// withheld says what of functions' answers is not passed on; nil = nothing.
+	withheld func(name, value []byte) bool
+	server   *fasthttp.Server
 	// deploying has one deployment of a function at a time: who may only create
 	// would else replace what has been made since it was found missing.
 	deploying turns
@@ -108,6 +110,9 @@ func New(c Config) *Gateway {
 	}
 	if c.Metering != nil {
 		g.metrics.registry.MustRegister(c.Metering.Outbox)
+	}
+	if c.Dashboard != nil {
+		g.withheld = c.Dashboard.isOwnCookie
 	}
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())

@@ -57,7 +57,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
 		IdleTimeout: g.config.UpstreamTimeout,
-		Withhold:    g.config.Dashboard.withhold(),
+		Withhold:    g.withheld,
 	})
 	if err != nil {
 		g.refuse(ctx, f, err)

@@ -180,6 +180,23 @@ func TestSessionFixation(t *testing.T) {
 	require.NotNil(t, s.dashboard.sessions.find(keyOf(second)))
 }
 
+// TestCookieOfANeighbour: a host beside ours can set a cookie for both.
+func TestCookieOfANeighbour(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	mallory, victim := s.browser(t), s.browser(t)
+	mallory.loginByPassword(t)
+	victim.loginByPassword(t)
+	u, err := url.Parse(s.url + "/ui/me")
+	require.NoError(t, err)
+	r, err := http.NewRequest(http.MethodGet, u.String(), nil)
+	require.NoError(t, err)
+	for _, b := range []*browser{mallory, victim} {
+		r.AddCookie(b.Jar.Cookies(u)[0])
+	}
+	require.Equal(t, http.StatusSeeOther, s.browser(t).do(t, r).status)
+}
+
 func TestLogout(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
@@ -283,6 +300,11 @@ func TestOpen(t *testing.T) {
 	require.Equal(t, http.StatusOK, list.status, list.body)
 	require.Contains(t, list.body, "img/env:1")
 	require.NotContains(t, list.body, "Log out")
+	u, err := url.Parse(s.url + "/ui/")
+	require.NoError(t, err)
+	token := s.dashboard.sessions.find(keyOf(b.Jar.Cookies(u)[0].Value)).csrf
+	s.clock.advance(3 * time.Hour)
+	require.Equal(t, http.StatusSeeOther, b.send(t, "/ui/logout", url.Values{"_csrf": {token}}).status, "a form is as good as before")
 	r, err := http.NewRequest(http.MethodGet, s.url+"/ui/", nil)
 	require.NoError(t, err)
 	r.Host = "rebound.example"

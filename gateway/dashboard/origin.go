@@ -45,13 +45,14 @@ func (v *visit) origin() *url.URL {
 	return &url.URL{Scheme: scheme, Host: v.r.Host}
 }
 
-// cookie returns a cookie of ours; "" = the browser has none.
+// cookie returns a cookie of ours; "" = the browser has none, or has two: a host
+// beside ours has set one for both, which nobody can tell from ours.
 func (v *visit) cookie(name string) string {
-	c, err := v.r.Cookie(v.cookieName(name))
-	if err != nil {
+	all := v.r.CookiesNamed(v.cookieName(name))
+	if len(all) != 1 {
 		return ""
 	}
-	return c.Value
+	return all[0].Value
 }
 
 // setCookie sets a cookie of ours for path; a lifetime of 0 is the browser's

@@ -80,8 +80,8 @@ func (v *visit) enter(p page) error {
 		v.key = keyOf(id)
 		v.session = v.d.sessions.find(v.key)
 	}
-	if v.d.config.Open && v.session == nil {
-		v.start("anybody", "", credential{})
+	if v.d.config.Open && (v.session == nil || v.session.hasEnded()) {
+		v.startForAnybody()
 	}
 	if p.public {
 		return nil
@@ -110,6 +110,18 @@ func (v *visit) start(subject, issuer string, c credential) {
 	id, s := v.d.sessions.begin(subject, issuer, c)
 	v.key, v.session = keyOf(id), s
 	v.setCookie("session", id, "/ui/", 0)
+}
+
+// startForAnybody begins a session where nobody logs in: it is for forms alone.
+// Those of the one before it are still good, as they are anybody's, too.
+func (v *visit) startForAnybody() {
+	if old := v.session; old != nil {
+		v.d.sessions.forget(v.key)
+		v.start("anybody", "", credential{})
+		v.session.csrf = old.csrf
+		return
+	}
+	v.start("anybody", "", credential{})
 }
 
 // page is the page that a form was sent from, or else the one that is shown.
