@@ -83,6 +83,7 @@ type Gateway struct {
 	routes  []route
 	metrics *metrics
 	counts  *counts // nil = those of metrics
+	hours   *hours
 	server  *fasthttp.Server
 	// deploying has one deployment of a function at a time: who may only create
 	// would else replace what has been made since it was found missing.
@@ -107,6 +108,7 @@ func New(c Config) *Gateway {
 	if c.Metering != nil {
 		g.metrics.registry.MustRegister(c.Metering.Outbox)
 	}
+	g.hours = newHours(c, g.metrics.functions)
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, program.ServerLog{Log: c.Log})
@@ -120,6 +122,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer g.endLife()
 	defer g.plugin.close()
+	go g.hours.ours.Run(g.life)
 	return program.Serve(ctx, g.server, l, g.config.DrainTimeout, func() {
 		g.draining.Store(true)
 		g.endLife()

@@ -34,11 +34,12 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/program", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/history", "gateway/program", "gateway/provider"},
 	"gateway/basicauth":         nil,
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/events":            nil,
 	"gateway/federated":         {"auth", "auth/jwks", "executor/reverseproxy", "gateway/basicauth", "gateway/program"},
+	"gateway/history":           nil,
 	"gateway/program":           {"executor/reverseproxy"},
 	"gateway/provider":          {"executor/reverseproxy"},
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what is read of an answer, in bytes: an hour of one function
-// with fifty codes is 150 KiB.
-const maxAnswer = 4 << 20
+// maxAnswer bounds what is read of an answer, in bytes: an hour of one code of
+// one function is some 2 KiB.
+const maxAnswer = 16 << 20
 
 // Prometheus has what all gateways have counted.
 type Prometheus struct {
@@ -38,13 +38,7 @@ func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 		return Hour{}, err
 	}
 	for _, s := range byCode {
-		code, err := strconv.Atoi(s.Metric.Code)
-		if err != nil || code < 100 || code > 999 {
-			continue
-		}
-		if values := s.minutes(now); slices.ContainsFunc(values, func(n float64) bool { return n > 0 }) {
-			h.Codes[code] = values
-		}
+		s.addTo(h, now)
 	}
 	byBound, err := p.query(ctx, now, fmt.Sprintf("sum by (le) (rate(gateway_functions_seconds_bucket{function_name=%q}[2m])) * 60", name))
 	if err != nil {
@@ -54,13 +48,44 @@ func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 	return h, nil
 }
 
+// Hours asks for those of all functions in a namespace, by "name.namespace",
+// without how long calls took. A function without calls may be missing.
+func (p Prometheus) Hours(ctx context.Context, namespace string) (map[string]Hour, error) {
+	now := time.Now()
+	all, err := p.query(ctx, now, fmt.Sprintf("sum by (function_name, code) (rate(gateway_function_invocation_total{function_name=~%q}[2m])) * 60", "[^.]+[.]"+namespace))
+	if err != nil {
+		return nil, err
+	}
+	hours := make(map[string]Hour)
+	for _, s := range all {
+		name := s.Metric.FunctionName
+		if _, there := hours[name]; !there {
+			hours[name] = Hour{Codes: make(map[int][]float64), Everywhere: true}
+		}
+		s.addTo(hours[name], now)
+	}
+	return hours, nil
+}
+
 // series is one of a range vector.
 type series struct {
 	Metric struct {
-		Code string `json:"code"`
-		Le   string `json:"le"`
+		FunctionName string `json:"function_name"`
+		Code         string `json:"code"`
+		Le           string `json:"le"`
 	} `json:"metric"`
 	Values [][2]any `json:"values"` // the time, the value
+}
+
+// addTo puts calls with one code into an hour. What is no HTTP status is no call's.
+func (s series) addTo(h Hour, now time.Time) {
+	code, err := strconv.Atoi(s.Metric.Code)
+	if err != nil || code < 100 || code > 999 {
+		return
+	}
+	if values := s.minutes(now); slices.ContainsFunc(values, func(n float64) bool { return n > 0 }) {
+		h.Codes[code] = values
+	}
 }
 
 // minutes returns the values by minute. What is no finite number from 0 up is no

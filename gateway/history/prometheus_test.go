@@ -66,6 +66,19 @@ func TestPrometheus(t *testing.T) {
 	require.InDelta(t, 0.3, h.Quantile(0.5)[Minutes-2], 1e-9)
 }
 
+func TestPrometheusHours(t *testing.T) {
+	t.Parallel()
+	p, asked := prometheus(t, `{"metric":{"function_name":"a.ns","code":"200"},"values":[[T-0,"6"]]},
+		{"metric":{"function_name":"a.ns","code":"500"},"values":[[T-1,"2"]]},
+		{"metric":{"function_name":"b.ns","code":"200"},"values":[[T-1,"3"]]}`, "")
+	hours, err := p.Hours(t.Context(), "ns")
+	require.NoError(t, err)
+	require.Equal(t, []string{`sum by (function_name, code) (rate(gateway_function_invocation_total{function_name=~"[^.]+[.]ns"}[2m])) * 60`}, *asked)
+	require.Len(t, hours, 2)
+	require.Equal(t, []float64{2, 6}, hours["a.ns"].Calls()[Minutes-2:])
+	require.Equal(t, []float64{3, 0}, hours["b.ns"].Calls()[Minutes-2:])
+}
+
 func TestPrometheusFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ calls, seconds, want string }{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -91,12 +92,32 @@ func (r *Recorder) Hour(name string) Hour {
 	r.sample(freshFor)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.hour(r.functions[name])
+}
+
+// Hours returns what is known of the functions in a namespace, by
+// "name.namespace". Those that nobody has called yet are missing.
+func (r *Recorder) Hours(namespace string) map[string]Hour {
+	r.sample(freshFor)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hours := make(map[string]Hour)
+	for name, f := range r.functions {
+		if strings.HasSuffix(name, "."+namespace) {
+			hours[name] = r.hour(f)
+		}
+	}
+	return hours
+}
+
+// hour has f = nil for a function that nobody has called.
+func (r *Recorder) hour(f *function) Hour {
 	h := Hour{Codes: make(map[int][]float64), Bounds: r.config.Bounds, Buckets: make([][]float64, Minutes)}
 	now := time.Now()
 	if now.Sub(r.begin) < Minutes*time.Minute {
 		h.Since = r.begin
 	}
-	if f := r.functions[name]; f != nil {
+	if f != nil {
 		f.fill(&h, minuteOf(now))
 	}
 	return h

@@ -81,6 +81,10 @@ func TestRecorder(t *testing.T) {
 		require.Equal(t, 3.0, at(h, 200, 0), "the same minute")
 		require.Equal(t, 1.0, at(h, 429, 0))
 		require.Equal(t, 5.0, h.Calls()[Minutes-1])
+		hours := r.Hours("ns")
+		require.Len(t, hours, 2)
+		require.Equal(t, h, hours["a.ns"])
+		require.Empty(t, r.Hours("s"))
 
 		time.Sleep(10 * time.Minute)
 		c.call("a.ns", 200, 2)
