@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 
 	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/history", "gateway/program", "gateway/provider"},
 	"gateway/basicauth":         nil,
+	"gateway/dashboard/chart":   {"gateway/history"},
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/events":            nil,
 	"gateway/federated":         {"auth", "auth/jwks", "executor/reverseproxy", "gateway/basicauth", "gateway/program"},
