@@ -88,7 +88,8 @@ func (c Chart) Lines() template.HTML {
 	n := c.minutes()
 	return c.figure(top, func(b *strings.Builder, top float64) {
 		for _, s := range c.Series {
-			fmt.Fprintf(b, `<path class="line %s" d="%s"/>`, escape(s.Class), line(s.Values, n, top, height, width))
+			drawn, dots := line(s.Values, n, top, height, width)
+			fmt.Fprintf(b, `<path class="line %[1]s" d="%[2]s"/><path class="dot %[1]s" d="%[3]s"/>`, escape(s.Class), drawn, dots)
 		}
 	})
 }
@@ -101,10 +102,9 @@ func Spark(label, class string, values []float64) template.HTML {
 		return template.HTML(`<span class="none">` + escape(label) + `</span>`)
 	}
 	// A stroke's own half would be cut off at the top.
-	top := highest(values) * 1.08
-	area := fmt.Sprintf("M0 %s%sV%sz", point(height), strings.ReplaceAll(line(zeros(values), len(values), top, height, width), "M", "L"), point(height))
-	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 %v %v" preserveAspectRatio="none" role="img" aria-label="%s"><path class="area" d="%s"/><path class="line" d="%s"/></svg>`,
-		escape(class), width, height, escape(label), area, line(zeros(values), len(values), top, height, width)))
+	drawn, _ := line(zeros(values), len(values), highest(values)*1.08, height, width)
+	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 %v %v" preserveAspectRatio="none" role="img" aria-label="%s"><path class="area" d="M0 %[3]v%[5]sV%[3]vz"/><path class="line" d="%[6]s"/></svg>`,
+		escape(class), width, height, escape(label), strings.ReplaceAll(drawn, "M", "L"), drawn))
 }
 
 // zeros has a 0 for each gap.
@@ -118,10 +118,10 @@ func zeros(values []float64) []float64 {
 	return all
 }
 
-// line is the d of a path through the values. One between two gaps is a line
-// without a length, which a round cap makes a dot.
-func line(values []float64, n int, top, height, width float64) string {
-	var b strings.Builder
+// line is the d of a path through the values, and that of the dots for those
+// between two gaps: lines without a length, which have a round cap.
+func line(values []float64, n int, top, height, width float64) (drawn, dots string) {
+	var lines, points strings.Builder
 	step := width / float64(n)
 	drawing := false
 	for i, v := range values {
@@ -132,15 +132,15 @@ func line(values []float64, n int, top, height, width float64) string {
 		x, y := point((float64(i)+0.5)*step), point(height*(1-min(v, top)/top))
 		switch {
 		case drawing:
-			fmt.Fprintf(&b, "L%s %s", x, y)
+			fmt.Fprintf(&lines, "L%s %s", x, y)
 		case i+1 < len(values) && known(values[i+1]):
-			fmt.Fprintf(&b, "M%s %s", x, y)
+			fmt.Fprintf(&lines, "M%s %s", x, y)
 		default:
-			fmt.Fprintf(&b, "M%s %sh0", x, y)
+			fmt.Fprintf(&points, "M%s %sh0", x, y)
 		}
 		drawing = true
 	}
-	return b.String()
+	return lines.String(), points.String()
 }
 
 func (c Chart) minutes() int {
@@ -158,7 +158,7 @@ const steps = 4
 func (c Chart) figure(highest float64, draw func(b *strings.Builder, top float64)) template.HTML {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<figure class="chart"><figcaption><span class="title">%s</span>`, escape(c.Title))
-	if c.Summary != "" {
+	if c.Summary != "" && highest > 0 {
 		fmt.Fprintf(&b, ` <span class="summary">%s</span>`, escape(c.Summary))
 	}
 	b.WriteString("</figcaption>")

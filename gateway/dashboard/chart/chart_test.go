@@ -82,7 +82,7 @@ func TestLines(t *testing.T) {
 	t.Parallel()
 	gap := math.NaN()
 	got := string(Chart{Title: "Latency", Format: Seconds, Series: []Series{{Name: "p50", Class: "p50", Values: []float64{1, 1, gap, 0.5, gap, 0}}}}.Lines())
-	require.Contains(t, got, `<path class="line p50" d="M50 0L150 0M350 80h0M550 160h0"/>`, "a gap is no line, and one value between two is a dot")
+	require.Contains(t, got, `<path class="line p50" d="M50 0L150 0"/><path class="dot p50" d="M350 80h0M550 160h0"/>`, "a gap is no line, and one value between two is a dot")
 	require.Contains(t, got, `<span>1 s</span><span>750 ms</span>`)
 	require.Contains(t, got, `<td class="number">500 ms</td>`)
 }
