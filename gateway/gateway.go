@@ -57,6 +57,8 @@ type Config struct {
 	// Documents are further static JSON documents to serve with GET, by path;
 	// nil = none. The development identity provider's are such.
 	Documents map[string][]byte
+	// Dashboard has the pages for people; nil = there are none.
+	Dashboard *Dashboard
 	// ReadTimeout bounds reading one request; 0 = no limit.
 	ReadTimeout time.Duration
 	// DrainTimeout bounds how long running calls are waited for at shutdown;
@@ -189,6 +191,8 @@ func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path, query string) {
 	setRequestID(ctx)
 	if strings.HasPrefix(path, administration) {
 		g.administer(ctx, path, query)
+	} else if g.config.Dashboard.owns(path) {
+		g.showDashboard(ctx, path, query)
 	} else if after, isAsync := strings.CutPrefix(path, "/async-function/"); isAsync {
 		g.invokeAsync(ctx, after)
 	} else if route, parameter, err := g.find(ctx, string(ctx.Method()), path); err != nil {

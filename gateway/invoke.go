@@ -36,6 +36,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	}
 	identify(ctx, started)
 	g.hidePassword(ctx)
+	g.config.Dashboard.hideCookies(ctx)
 	waiting, stop := g.attend(ctx)
 	endpoint, err := g.config.Provider.Endpoint(waiting, f)
 	stop()
@@ -56,9 +57,12 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
 		IdleTimeout: g.config.UpstreamTimeout,
+		Withhold:    g.config.Dashboard.withhold(),
 	})
 	if err != nil {
 		g.refuse(ctx, f, err)
+	} else {
+		g.config.Dashboard.sandbox(ctx)
 	}
 	done(ctx.Response.StatusCode())
 	if meter != nil {

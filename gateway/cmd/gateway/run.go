@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ import (
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway"
 	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/gateway/dashboard"
 	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
@@ -122,6 +124,15 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
+	pages, err := openDashboard(settings, listener.Addr(), dashboard.Config{
+		Password: admin.Set() || settings.AuthProxyURL != nil,
+		Open:     open, Foreign: settings.AuthProxyURL != nil,
+		Identify: exchanger.Authenticate, Objects: objects.Current, Issuer: settings.SystemIssuer,
+		Log: log,
+	}, client)
+	if err != nil {
+		return err
+	}
 	gw := gateway.New(gateway.Config{
 		Provider:         functions.Provider,
 		Issuer:           system,
@@ -131,6 +142,7 @@ func run(environ []string, dev *development) error {
 		DefaultNamespace: settings.FunctionNamespace,
 		Prometheus:       settings.Prometheus,
 		Documents:        documents,
+		Dashboard:        pages,
 		ReadTimeout:      settings.ReadTimeout,
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
@@ -157,6 +169,9 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { recorded.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	warnOfIgnored(settings, log)
+	if pages != nil {
+		log.Info().Msgf("the dashboard is at %s/ui/", strings.TrimSuffix(cmp.Or(publicURL(settings), self), "/"))
+	}
 	if plugin := settings.AuthProxyURL; plugin != nil {
 		log.Info().Msgf("the auth plugin at %s://%s decides who may do what below /system/", plugin.Scheme, plugin.Host)
 	}
@@ -174,9 +189,6 @@ func run(environ []string, dev *development) error {
 func warnOfIgnored(settings config.Gateway, log zerolog.Logger) {
 	if names := settings.AsyncIgnored; len(names) > 0 {
 		log.Warn().Msgf("%s: no effect, as async calls are not implemented in this release", strings.Join(names, ", "))
-	}
-	if names := settings.Ignored; len(names) > 0 {
-		log.Warn().Msgf("%s: no effect in this release", strings.Join(names, ", "))
 	}
 }
 
