@@ -38,7 +38,8 @@ func newHours(c Config, m *functionMetrics) *hours {
 // Hour tells how a function was called in the last hour: what Prometheus has of
 // all gateways or, without one or while it does not answer, what we have seen.
 // Whether the caller may know is not asked here.
-func (g *Gateway) Hour(ctx context.Context, f provider.Function) history.Hour {
+func (g *Gateway) Hour(ctx context.Context, namespace, name string) history.Hour {
+	f := provider.Function{Namespace: namespace, Name: name}
 	if g.hours.ask() {
 		hour, err := g.hours.prometheus.Hour(ctx, f.String())
 		if g.hours.asked(ctx, err) {

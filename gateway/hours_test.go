@@ -25,7 +25,7 @@ func TestHour(t *testing.T) {
 		g.metrics.functions.invoked(env)(200)
 	}
 	g.metrics.functions.invoked(env)(503)
-	h := g.Hour(t.Context(), env)
+	h := g.Hour(t.Context(), "dev", "env")
 	require.Equal(t, []int{200, 503}, h.SortedCodes())
 	var calls, timed float64
 	for i, n := range h.Calls() {
@@ -38,7 +38,7 @@ func TestHour(t *testing.T) {
 	require.Equal(t, 4.0, timed)
 	require.Positive(t, h.Overall(0.5))
 	require.False(t, h.Everywhere)
-	require.Empty(t, g.Hour(t.Context(), provider.Function{Namespace: "dev", Name: "other"}).Codes)
+	require.Empty(t, g.Hour(t.Context(), "dev", "other").Codes)
 }
 
 // TestHourOfPrometheus: without it, ours is shown; what it does is logged once.
@@ -59,21 +59,21 @@ func TestHourOfPrometheus(t *testing.T) {
 	var logged strings.Builder
 	g := New(Config{Provider: p, Log: zerolog.New(&logged), Prometheus: server.Listener.Addr().String()})
 	g.metrics.functions.invoked(env)(200)
-	h := g.Hour(t.Context(), env)
+	h := g.Hour(t.Context(), "dev", "env")
 	require.Equal(t, []int{418}, h.SortedCodes())
 	require.True(t, h.Everywhere)
 	away.Store(true)
 	for range 2 {
-		h = g.Hour(t.Context(), env)
+		h = g.Hour(t.Context(), "dev", "env")
 		require.Equal(t, []int{200}, h.SortedCodes())
 		require.False(t, h.Everywhere)
 	}
 	require.Equal(t, []int{200}, g.Hours(t.Context(), "dev")["env.dev"].SortedCodes())
 	away.Store(false)
-	require.False(t, g.Hour(t.Context(), env).Everywhere, "it is given time")
+	require.False(t, g.Hour(t.Context(), "dev", "env").Everywhere, "it is given time")
 	g.hours.until = time.Time{}
 	require.True(t, g.Hours(t.Context(), "dev")["env.dev"].Everywhere)
-	require.True(t, g.Hour(t.Context(), env).Everywhere)
+	require.True(t, g.Hour(t.Context(), "dev", "env").Everywhere)
 	require.Equal(t, 2, strings.Count(logged.String(), "\n"), "%s", logged.String())
 	require.NotContains(t, logged.String(), "query=")
 }
