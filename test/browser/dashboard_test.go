@@ -1,0 +1,93 @@
+package browser
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFirstPage(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	p := g.sit(t)
+	p.opens("/")
+	p.sees("Log in")
+	n := p.bytes()
+	require.Greater(t, n, 1000)
+	require.Less(t, n, 100<<10, "the first page's bytes")
+	t.Logf("the first page has %d bytes", n)
+	p.looks("login")
+}
+
+func TestPassword(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	p := g.sit(t)
+	p.expect("status of 401")
+	p.opens("/ui/")
+	p.fills("Name", "admin")
+	p.fills("Password", "a guess")
+	p.clicks("Log in")
+	p.sees("The name or the password is wrong.")
+	p.looks("login-wrong")
+	p.logsInByPassword()
+	p.sees("env", "hello", "upper", "needs a token", "open to everybody")
+	require.Less(t, p.bytes(), 100<<10)
+	for range 30 {
+		g.call("env")
+		g.call("hello")
+	}
+	p.opens("/ui/")
+	p.looks("functions")
+	p.clicks("env")
+	p.sees("Calls per minute", "200 OK", "Details")
+	p.looks("function")
+	p.clicks("Figures")
+	p.sees("this minute")
+	p.looks("function-figures")
+	p.opens("/ui/functions/openfaas-fn/upper")
+	p.sees("No calls in the last hour.")
+	p.looks("function-without-calls")
+	p.clicks("Who am I")
+	p.sees("admin", "Everything.")
+	p.looks("me-admin")
+	p.expect("status of 404")
+	p.opens("/ui/functions/openfaas-fn/nobody")
+	p.sees("Not Found")
+	p.looks("not-found")
+	p.opens("/ui/?namespace=empty")
+	p.sees("There are no functions here yet")
+	p.looks("no-functions")
+	p.clicks("Log out")
+	p.sees("Log in")
+	p.opens("/ui/")
+	p.cannotSee("upper")
+}
+
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	p := g.sit(t)
+	p.logsIn(member)
+	p.sees("Functions", "hello")
+	p.clicks("Who am I")
+	p.sees("id2", "look", "members", "Function:Invoke")
+	p.looks("me")
+	other := g.sit(t)
+	other.logsIn(member)
+	other.sees("hello")
+	p.clicks("Log out everywhere")
+	p.waits(`!document.body.innerText.includes("id2")`, "is still logged in")
+	other.opens("/ui/")
+	other.sees("Log in")
+}
+
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	p := g.sit(t)
+	p.expect("status of 403")
+	p.logsIn(stranger)
+	p.sees("Not authorized", "id1")
+	p.looks("stranger")
+}
