@@ -66,7 +66,11 @@ func hourOf(h history.Hour, now time.Time) string {
 	case h.Everywhere:
 		return "Calls through all gateways, as Prometheus has counted them."
 	case !h.Since.IsZero():
-		return fmt.Sprintf("Calls through this gateway since it started %s ago.", max(now.Sub(h.Since), time.Second).Round(time.Second))
+		ago := now.Sub(h.Since)
+		if ago < 2*time.Minute {
+			return "Calls through this gateway, which has just started."
+		}
+		return fmt.Sprintf("Calls through this gateway, which started %d minutes ago.", int(ago.Minutes()))
 	}
 	return "Calls through this gateway."
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/zitadel/oidc/v3/example/server/exampleop"
 	"github.com/zitadel/oidc/v3/example/server/storage"
+	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
 // patience bounds every wait: much longer than anything takes.
@@ -166,7 +167,7 @@ func (g *gateway) password(t *testing.T) string {
 // role, the second has none.
 const (
 	clientID         = "dashboard"
-	member, stranger = "test-user2", "test-user"
+	member, stranger = "test-user2", "test-user@127.0.0.1"
 	theirPassword    = "verysecure"
 )
 
@@ -176,11 +177,30 @@ func startProvider(t *testing.T, dashboard string) (issuer string) {
 	server := httptest.NewUnstartedServer(nil)
 	issuer = "http://" + server.Listener.Addr().String()
 	clients := map[string]*storage.Client{clientID: storage.NativeClient(clientID, dashboard+"/auth/callback")}
-	store := storage.NewStorageWithClients(storage.NewUserStore(issuer), clients)
+	store := returning{storage.NewStorageWithClients(storage.NewUserStore(issuer), clients), dashboard + "/ui/login"}
 	server.Config.Handler = exampleop.SetupServer(issuer, store, slog.New(slog.NewTextHandler(io.Discard, nil)), false)
 	server.Start()
 	t.Cleanup(server.Close)
 	return issuer
+}
+
+// returning lets browsers come back to a page of the dashboard's after the logout;
+// the example's clients know of none.
+type returning struct {
+	*storage.Storage
+	to string
+}
+
+type returningClient struct {
+	op.Client
+	to string
+}
+
+func (c returningClient) PostLogoutRedirectURIs() []string { return []string{c.to} }
+
+func (s returning) GetClientByClientID(ctx context.Context, id string) (op.Client, error) {
+	c, err := s.Storage.GetClientByClientID(ctx, id)
+	return returningClient{c, s.to}, err
 }
 
 // people has who logs in at the provider look at functions, and call one.

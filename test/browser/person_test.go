@@ -45,7 +45,7 @@ func (g *gateway) sit(t *testing.T) *person {
 	t.Cleanup(leave)
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	t.Cleanup(cancel)
-	p := &person{T: t, ctx: ctx, gateway: g}
+	p := &person{T: t, ctx: ctx, gateway: g, expected: []string{"/favicon.ico"}} // the provider has none
 	chromedp.ListenTarget(ctx, p.listen)
 	require.NoError(t, chromedp.Run(ctx)) // whose context is the window's: it ends with it
 	p.do(log.Enable(), runtime.Enable(), chromedp.ActionFunc(func(ctx context.Context) error { return p.size(ctx, 1280, "light") }))
