@@ -51,12 +51,13 @@ func (v *visit) ask(method, path string, query url.Values, body, answer any) err
 // open is ask for who reads the answer by himself: a stream, say. Only answers of
 // 2xx are returned, and those the caller closes.
 func (v *visit) open(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
-	v.session.mu.Lock()
-	authorization := v.session.credential.authorization
-	v.session.mu.Unlock()
+	c, err := v.session.current()
+	if err != nil {
+		return nil, err
+	}
 	response, err := v.d.send(ctx, method, path, query, body, func(r *http.Request) {
-		if authorization != "" {
-			r.Header.Set("Authorization", authorization)
+		if c.authorization != "" {
+			r.Header.Set("Authorization", c.authorization)
 		}
 		if !v.d.config.Open {
 			return

@@ -35,10 +35,8 @@ func (v *visit) showForbidden(r *refusal) error {
 
 // policies are those in the person's API token.
 func (v *visit) policies() (names []string) {
-	v.session.mu.Lock()
-	token := v.session.credential.token
-	v.session.mu.Unlock()
-	list, _ := apiClaims(token)["policy"].([]any)
+	c, _ := v.session.current()
+	list, _ := apiClaims(c.token)["policy"].([]any)
 	for _, name := range list {
 		if text, is := name.(string); is {
 			names = append(names, text)

@@ -238,7 +238,21 @@ func (v *visit) refresh(refresh string) (credential, error) {
 	if tokens.ID == "" {
 		return credential{}, errors.New("the provider gives no ID token for a refresh token")
 	}
-	return v.d.exchange(ctx, tokens)
+	fresh, err := v.d.exchange(ctx, tokens)
+	if err != nil {
+		return credential{}, err
+	}
+	id, err := v.d.config.Identify(ctx, []byte(fresh.token))
+	if err != nil {
+		return credential{}, err
+	}
+	if subject, issuer := id.Subject(); subject != v.session.subject || issuer != v.session.issuer {
+		return credential{}, errors.New("the provider's new ID token is somebody else's")
+	}
+	if fresh.refresh == "" {
+		fresh.refresh = refresh
+	}
+	return fresh, nil
 }
 
 // logout ends the session here, and leads to the provider's page for that. The ID
@@ -263,7 +277,10 @@ func (v *visit) leave() error {
 	if byToken && v.d.party != nil {
 		if client, err := v.client(); err == nil {
 			if page := client.EndSession("", v.origin().JoinPath("/ui/login").String()); page != "" {
-				return v.redirect(page)
+				// No redirect: form-action would have to name all hosts that the
+				// provider sends the browser to.
+				v.w.Header().Set("Refresh", "0; url="+page)
+				return v.show(http.StatusOK, "left", "Logged out", page)
 			}
 		}
 	}

@@ -29,9 +29,10 @@ type grant struct {
 // me says who somebody is and what they may do.
 func (v *visit) me() error {
 	s := v.session
-	s.mu.Lock()
-	c := s.credential
-	s.mu.Unlock()
+	c, err := s.current()
+	if err != nil {
+		return err
+	}
 	page := mePage{
 		Subject: s.subject, Issuer: s.issuer, TokenUntil: c.until, Renews: c.refresh != "", Foreign: v.d.config.Foreign,
 		SessionUntil: s.begun.Add(v.d.config.Lifetime), Policies: v.policies(), Everything: c.token == "",

@@ -69,25 +69,13 @@ func (v *visit) setCookie(name, value, path string, lifetime time.Duration) {
 func (v *visit) protect() {
 	h := v.w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+v.nonce+"'; style-src 'nonce-"+v.nonce+"'; "+
-		"img-src 'self' data:; connect-src 'self'; form-action "+v.formAction()+"; frame-ancestors 'none'; base-uri 'none'")
+		"img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin") // no-referrer would make the Origin of our forms "null"
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-}
-
-// formAction is where forms may lead: to the provider, too, when one logs out.
-func (v *visit) formAction() string {
-	if v.d.config.Provider == nil {
-		return "'self'"
-	}
-	allowed := "'self'"
-	if u, err := url.Parse(v.d.config.Provider.Issuer); err == nil && u.Host != "" {
-		allowed += " " + u.Scheme + "://" + u.Host
-	}
-	return allowed
 }
 
 // ownForm refuses what another page, or one of a function's, which has the origin

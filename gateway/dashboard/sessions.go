@@ -21,6 +21,7 @@ type session struct {
 	subject, issuer string
 	begun           time.Time
 
+	renewing   sync.Mutex // held while the provider is asked; see visit.renew
 	mu         sync.Mutex
 	credential credential
 	ended      bool   // it must be logged in anew; what was typed is kept for that
@@ -145,6 +146,28 @@ func (s *session) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// current returns the credential, unless the session has ended.
+func (s *session) current() (credential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return credential{}, errLoggedOut
+	}
+	return s.credential, nil
+}
+
+// renew puts another credential in the place of the current one. A session that
+// was ended in the meantime stays that.
+func (s *session) renew(c credential) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errLoggedOut
+	}
+	s.credential = c
+	return nil
 }
 
 // keep keeps a form that came too late.

@@ -95,7 +95,10 @@ func (v *visit) enter(p page) error {
 	if err := v.renew(); err != nil {
 		return err
 	}
-	if kept := v.session.takeDraft(v.r.URL.RequestURI()); kept != nil && !sends {
+	if sends {
+		return nil
+	}
+	if kept := v.session.takeDraft(v.r.URL.RequestURI()); kept != nil {
 		v.form = kept
 		v.notice = "Your session had ended when you sent this. Nothing was done: look it over and send it again."
 	}
@@ -244,11 +247,8 @@ func (v *visit) askToLogIn() error {
 // that is known: where an auth plugin decides, the API has the last word. Pages
 // do not offer what is not granted; it is the API that refuses it.
 func (v *visit) may(action, namespace, name string) bool {
-	v.session.mu.Lock()
-	token := v.session.credential.token
-	v.session.mu.Unlock()
-	if token == "" || v.d.config.Foreign {
-		return true
+	if c, err := v.session.current(); err != nil || c.token == "" || v.d.config.Foreign {
+		return err == nil
 	}
 	for _, r := range v.granted(action) {
 		if r.Matches(namespace, name) {
@@ -261,13 +261,11 @@ func (v *visit) may(action, namespace, name string) bool {
 // granted returns what an API token is granted an action on; nil = nothing is, or
 // it is not known.
 func (v *visit) granted(action string) []iam.Resource {
-	v.session.mu.Lock()
-	token := v.session.credential.token
-	v.session.mu.Unlock()
-	if token == "" {
+	c, err := v.session.current()
+	if err != nil || c.token == "" {
 		return nil
 	}
-	id, err := v.d.config.Identify(v.r.Context(), []byte(token))
+	id, err := v.d.config.Identify(v.r.Context(), []byte(c.token))
 	if err != nil {
 		return nil
 	}
@@ -281,11 +279,11 @@ const renewBefore = 30 * time.Second
 // without the person.
 func (v *visit) renew() error {
 	s := v.session
-	s.mu.Lock() // one request renews, the others wait for it
-	defer s.mu.Unlock()
-	c := s.credential
-	if s.ended {
-		return errLoggedOut
+	s.renewing.Lock() // one request renews, the others wait for it
+	defer s.renewing.Unlock()
+	c, err := s.current()
+	if err != nil {
+		return err
 	}
 	now := v.d.config.Now()
 	if c.until.IsZero() || now.Before(c.until.Add(-renewBefore)) {
@@ -294,8 +292,7 @@ func (v *visit) renew() error {
 	if c.refresh != "" {
 		fresh, err := v.refresh(c.refresh)
 		if err == nil {
-			s.credential = fresh
-			return nil
+			return s.renew(fresh)
 		}
 		v.d.config.Log.Info().Str("subject", s.subject).Msgf("dashboard: the session cannot be renewed: %v", err)
 	}
