@@ -1,10 +1,33 @@
 package browser
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// TestLooking: the checks of all pages find what is wrong with one.
+func TestLooking(t *testing.T) {
+	t.Parallel()
+	p := start(t).sit(t)
+	p.opens("/ui/login")
+	p.sees("Log in")
+	p.ask(`document.querySelector("main").append(document.createElement("input")); 0`, nil)
+	if axe != "" {
+		require.Len(t, p.keptOut(), 1, "a field without a label")
+	}
+	require.Zero(t, p.jumps())
+	p.ask(`new Promise(done => { document.querySelector("main").style.marginTop = "200px"; requestAnimationFrame(() => setTimeout(done, 50)) }).then(() => 0)`, nil)
+	require.Greater(t, p.jumps(), 0.01)
+	p.ask(`console.error("a fault"); fetch("http://example.com").catch(() => 0).then(() => 0)`, nil)
+	p.waits("true", "")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.Contains(t, p.faults, `console.error: "a fault"`)
+	require.Contains(t, strings.Join(p.faults, "\n"), "Content Security Policy")
+	p.faults = nil
+}
 
 func TestFirstPage(t *testing.T) {
 	t.Parallel()

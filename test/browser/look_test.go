@@ -60,26 +60,35 @@ func (p *person) picture(name string) {
 // and no good practice yet.
 func (p *person) keepsNobodyOut(what string) {
 	p.Helper()
+	if violations := p.keptOut(); len(violations) > 0 {
+		pretty, _ := json.MarshalIndent(violations, "", "  ")
+		p.Errorf("%s: %s", what, pretty)
+	}
+}
+
+// keptOut are axe-core's findings; none without it.
+func (p *person) keptOut() (violations []any) {
+	p.Helper()
 	if axe == "" {
-		return
+		return nil
 	}
 	var found string
 	p.do(chromedp.Evaluate(axe+"\n;0", nil))
 	p.ask(`axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations.map(v => ({
 		rule: v.id, help: v.help, where: v.nodes.map(n => n.target.join(" ") + ": " + n.failureSummary)}))))`, &found)
-	var violations []any
 	require.NoError(p, json.Unmarshal([]byte(found), &violations))
-	if len(violations) > 0 {
-		pretty, _ := json.MarshalIndent(violations, "", "  ")
-		p.Errorf("%s: %s", what, pretty)
-	}
+	return violations
 }
 
 // doesNotJump checks what was moved about while the page was loaded: the sum of
 // layout shifts, of which browsers call up to 0.1 good.
 func (p *person) doesNotJump(name string) {
 	p.Helper()
-	var shift float64
+	require.Less(p, p.jumps(), 0.01, "%s: things jump", name)
+}
+
+func (p *person) jumps() (shift float64) {
+	p.Helper()
 	p.ask(`new Promise(done => {
 		let sum = 0
 		const add = list => list.getEntries().forEach(e => { if (!e.hadRecentInput) sum += e.value })
@@ -87,7 +96,7 @@ func (p *person) doesNotJump(name string) {
 		o.observe({type: "layout-shift", buffered: true})
 		requestAnimationFrame(() => setTimeout(() => { add({getEntries: () => o.takeRecords()}); done(sum) }))
 	})`, &shift)
-	require.Less(p, shift, 0.01, "%s: things jump", name)
+	return shift
 }
 
 // bytes is what came over the network for the page that is there.
