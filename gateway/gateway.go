@@ -85,9 +85,10 @@ type Gateway struct {
 	routes  []route
 	metrics *metrics
 	counts  *counts // nil = those of metrics
+	hours   *hours
+	server  *fasthttp.Server
 	// withheld says what of functions' answers is not passed on; nil = nothing.
 	withheld func(name, value []byte) bool
-	server   *fasthttp.Server
 	// deploying has one deployment of a function at a time: who may only create
 	// would else replace what has been made since it was found missing.
 	deploying turns
@@ -114,6 +115,7 @@ func New(c Config) *Gateway {
 	if c.Dashboard != nil {
 		g.withheld = c.Dashboard.isOwnCookie
 	}
+	g.hours = newHours(c, g.metrics.functions)
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, program.ServerLog{Log: c.Log})
@@ -127,6 +129,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer g.endLife()
 	defer g.plugin.close()
+	go g.hours.ours.Run(g.life)
 	return program.Serve(ctx, g.server, l, g.config.DrainTimeout, func() {
 		g.draining.Store(true)
 		g.endLife()

@@ -33,6 +33,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/login"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/gateway/history"
 )
 
 // Config says what the dashboard shows and who logs in how. A zero field's
@@ -59,6 +60,11 @@ type Config struct {
 	Identify func(ctx context.Context, token []byte) (exchange.Identity, error)
 	// Objects are the IAM objects in force; nil from it = not known.
 	Objects func() *iam.Set
+	// Hour and Hours tell how a function was called in the last hour, and all in a
+	// namespace by "name.namespace". They do not ask who wants to know: we have
+	// asked the API whether it may be seen. nil = that is not known.
+	Hour  func(ctx context.Context, namespace, name string) history.Hour
+	Hours func(ctx context.Context, namespace string) map[string]history.Hour
 	// Issuer is our own issuer's URL.
 	Issuer string
 	// Idle is how long a session lives without a request, Lifetime how long with

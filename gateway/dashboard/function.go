@@ -1,12 +1,18 @@
 package dashboard
 
 import (
+	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/openfaas/faas-provider/types"
+
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
+	"github.com/gatehound/gatehound/gateway/history"
 )
 
 // functionPage is what the template "function" shows.
@@ -15,6 +21,10 @@ type functionPage struct {
 	Labels, Annotations, Environment []pair
 	// URL is where it is called.
 	URL string
+	// Pictures are of the last hour; nil = it is not known.
+	Pictures []template.HTML
+	// HourOf says whose calls are in them.
+	HourOf string
 
 	MayScale, MayDelete, MayUpdate, MayInvoke, MaySeeLogs bool
 }
@@ -34,7 +44,7 @@ func (v *visit) function() error {
 	}
 	f.Namespace, f.Name = namespace, name
 	page := functionPage{
-		functionRow: functionRow{f, needsToken(f)},
+		functionRow: functionRow{FunctionStatus: f, NeedsToken: needsToken(f)},
 		Environment: pairs(&f.EnvVars), Labels: pairs(f.Labels), Annotations: gitLinks(pairs(f.Annotations)),
 		URL:       v.origin().JoinPath("function", name+"."+namespace).String(),
 		MayScale:  v.may("Function:Scale", namespace, name),
@@ -42,7 +52,27 @@ func (v *visit) function() error {
 		MayUpdate: v.may("Function:Update", namespace, name),
 		MayInvoke: v.may("Function:Invoke", namespace, name), MaySeeLogs: v.may("Function:Logs", namespace, name),
 	}
+	if v.d.config.Hour != nil {
+		h := v.d.config.Hour(v.r.Context(), namespace, name)
+		page.Pictures = []template.HTML{chart.Calls(h), chart.Latency(h), chart.Errors(h)}
+		page.HourOf = hourOf(h, v.d.config.Now())
+	}
 	return v.show(http.StatusOK, "function", name, page)
+}
+
+// hourOf says which calls are in an hour.
+func hourOf(h history.Hour, now time.Time) string {
+	switch {
+	case h.Everywhere:
+		return "Calls through all gateways, as Prometheus has counted them."
+	case !h.Since.IsZero():
+		ago := now.Sub(h.Since)
+		if ago < 2*time.Minute {
+			return "Calls through this gateway, which has just started."
+		}
+		return fmt.Sprintf("Calls through this gateway, which started %d minutes ago.", int(ago.Minutes()))
+	}
+	return "Calls through this gateway."
 }
 
 // pairs are those of m, by name.

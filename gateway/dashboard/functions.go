@@ -3,12 +3,16 @@ package dashboard
 import (
 	"cmp"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/openfaas/faas-provider/types"
+
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
+	"github.com/gatehound/gatehound/gateway/history"
 )
 
 // functionsPage is what the template "functions" shows.
@@ -22,6 +26,9 @@ type functionsPage struct {
 type functionRow struct {
 	types.FunctionStatus
 	NeedsToken bool
+	// Picture, Rate and Errors are of the last hour; "" = it is not known.
+	Picture      template.HTML
+	Rate, Errors string
 }
 
 // functions lists the functions of a namespace.
@@ -39,8 +46,17 @@ func (v *visit) functions() error {
 		return err
 	}
 	slices.SortFunc(functions, func(a, b types.FunctionStatus) int { return strings.Compare(a.Name, b.Name) })
+	var hours map[string]history.Hour
+	if v.d.config.Hours != nil {
+		hours = v.d.config.Hours(v.r.Context(), page.Namespace)
+	}
 	for _, f := range functions {
-		page.Functions = append(page.Functions, functionRow{f, needsToken(f)})
+		row := functionRow{FunctionStatus: f, NeedsToken: needsToken(f)}
+		if v.d.config.Hours != nil {
+			h := hours[f.Name+"."+page.Namespace]
+			row.Picture, row.Rate, row.Errors = chart.Line(h), chart.Rate(h), chart.ErrorShare(h)
+		}
+		page.Functions = append(page.Functions, row)
 	}
 	page.MayDeploy = v.may("Function:Create", page.Namespace, "*")
 	return v.show(http.StatusOK, "functions", "Functions in "+page.Namespace, page)

@@ -10,12 +10,14 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
 )
 
 // parseTemplates returns the templates by the names of their files. Each defines
 // "main", which the layout surrounds.
 func parseTemplates() (map[string]*template.Template, error) {
-	functions := template.FuncMap{"asset": assetPath, "date": date, "yaml": yamlText, "join": strings.Join, "dict": dict}
+	functions := template.FuncMap{"asset": assetPath, "date": date, "cpu": cpu, "size": size, "yaml": yamlText, "join": strings.Join, "dict": dict}
 	common, err := template.New("").Funcs(functions).ParseFS(files, "templates/layout.html")
 	if err != nil {
 		return nil, err
@@ -56,6 +58,19 @@ func date(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2 January 2006, 15:04") + " UTC"
+}
+
+// cpu is a share of a processor, of its thousandths.
+func cpu(thousandths float64) string { return chart.Percent(thousandths, 1000) }
+
+// size is a number of bytes.
+func size(bytes float64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB"}
+	i := 0
+	for ; i < len(units)-1 && bytes >= 1024; i++ {
+		bytes /= 1024
+	}
+	return chart.Number(bytes) + " " + units[i]
 }
 
 // assetPath is an asset's path, with a query that changes with it, so that

@@ -28,6 +28,7 @@ import (
 	"github.com/gatehound/gatehound/gateway"
 	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/dashboard"
+	"github.com/gatehound/gatehound/gateway/history"
 	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
@@ -124,16 +125,23 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
+	var gw *gateway.Gateway // which has the dashboard, which asks it
 	pages, err := openDashboard(settings, listener.Addr(), dashboard.Config{
 		Password: admin.Set() || settings.AuthProxyURL != nil,
 		Open:     open, Foreign: settings.AuthProxyURL != nil,
 		Identify: exchanger.Authenticate, Objects: objects.Current, Issuer: settings.SystemIssuer,
+		Hour: func(ctx context.Context, namespace, name string) history.Hour {
+			return gw.Hour(ctx, namespace, name)
+		},
+		Hours: func(ctx context.Context, namespace string) map[string]history.Hour {
+			return gw.Hours(ctx, namespace)
+		},
 		Log: log,
 	}, client)
 	if err != nil {
 		return err
 	}
-	gw := gateway.New(gateway.Config{
+	gw = gateway.New(gateway.Config{
 		Provider:         functions.Provider,
 		Issuer:           system,
 		Exchange:         exchanger,
