@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
@@ -210,13 +209,13 @@ func parseFunction(label string) (f provider.Function, dotted, ok bool) {
 // realm (RFC 7617 §2), and every function can.
 func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	h := &ctx.Request.Header
-	var callID string
+	var callID []byte
 	var replaced []string
 	for name, value := range h.All() {
 		switch {
 		case equalFold(name, callIDHeader):
-			if callID == "" {
-				callID = string(value)
+			if len(callID) == 0 {
+				callID = bytes.Clone(value)
 			}
 		case equalFold(name, startTimeHeader):
 		case equalFold(name, "Authorization") && g.config.Admin.Match([][]byte{value}):
@@ -228,15 +227,15 @@ func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	for _, name := range replaced {
 		h.Del(name)
 	}
-	if callID == "" {
-		callID = uuid.NewString()
+	if len(callID) == 0 {
+		callID = appendID(make([]byte, 0, 36))
 	}
-	startTime := strconv.FormatInt(started.UnixNano(), 10)
-	h.Set(callIDHeader, callID)
-	h.Set(startTimeHeader, startTime)
+	startTime := strconv.AppendInt(make([]byte, 0, 20), started.UnixNano(), 10)
+	h.SetCanonical([]byte(callIDHeader), callID)
+	h.SetCanonical([]byte(startTimeHeader), startTime)
 	// Set before the answer comes, they win over the function's own.
-	ctx.Response.Header.Set(callIDHeader, callID)
-	ctx.Response.Header.Set(startTimeHeader, startTime)
+	ctx.Response.Header.SetCanonical([]byte(callIDHeader), callID)
+	ctx.Response.Header.SetCanonical([]byte(startTimeHeader), startTime)
 }
 
 // equalFold compares field names without regard to case. Most differ in length.
