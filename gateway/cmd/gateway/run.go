@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -281,7 +282,7 @@ func openProvider(settings config.Gateway, self string, admin basicauth.Credenti
 		DefaultNamespace: settings.FunctionNamespace,
 		StayAtZero:       !settings.ScaleFromZero,
 		Log:              log,
-		Output:           functionOutput(settings, log),
+		Output:           functionOutput(os.Stderr, settings, log),
 	})
 	if err == nil {
 		err = p.ApplyStack(context.Background(), deployments)
@@ -345,7 +346,7 @@ const maxBlock = 128 << 10
 // functionOutput writes what functions print: plain lines for people, fields
 // for log collectors. Lines that come together go out with one system call: under
 // load, the functions' access logs would else cost one for each call.
-func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.Function, []string) {
+func functionOutput(out io.Writer, settings config.Gateway, log zerolog.Logger) func(provider.Function, []string) {
 	var mu sync.Mutex
 	var block bytes.Buffer
 	fields := log.Output(&block)
@@ -362,7 +363,7 @@ func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.F
 			block.WriteString(line)
 			block.WriteByte('\n')
 		}
-		_, _ = os.Stderr.Write(block.Bytes())
+		_, _ = out.Write(block.Bytes())
 		if block.Reset(); block.Cap() > maxBlock {
 			block = bytes.Buffer{}
 		}
