@@ -29,6 +29,7 @@ type forks struct {
 }
 
 func newForks(c Config) *forks {
+	c.Env = c.environ()
 	f := &forks{config: c}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	f.kill, f.killAll = context.WithCancel(context.Background())
@@ -89,13 +90,22 @@ const attendDelay = 5 * time.Millisecond
 // fork starts the process of one request and feeds it body, of which size
 // bytes must come; size -1 = the client's chunks. The caller must call end.
 func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size int) (*fork, error) {
-	env, err := requestEnv(f.config.Env, &ctx.Request.Header, call.Target)
+	env, err := requestEnv(&ctx.Request.Header, call.Target)
 	if err != nil {
 		return nil, err
 	}
-	l := launch{program: f.config.Command[0], env: withTraceparent(env, call.Traceparent), delay: f.config.killDelay(time.Second)}
-	if found := f.program.Load(); found != nil {
-		l.program = *found
+	program := f.program.Load()
+	if program == nil { // Run has not come so far
+		found, err := f.config.lookup()
+		if err != nil {
+			return nil, err
+		}
+		program = &found
+	}
+	l := launch{
+		program: *program,
+		env:     override(f.config.Env, withTraceparent(env, call.Traceparent)),
+		delay:   f.config.killDelay(time.Second),
 	}
 	if 0 <= size && size <= maxInput {
 		// The server has read so much of a body before it calls us.
@@ -159,7 +169,7 @@ func (f *forks) killLeftovers(p *process) {
 	case <-f.ctx.Done():
 	case <-f.kill.Done():
 	}
-	killGroup(p.cmd.Process)
+	killGroup(p.child)
 }
 
 // feed writes the request's body to the process and then watches the client,

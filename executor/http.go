@@ -80,7 +80,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p, err := h.config.start(ctx, h.kill, launch{
-		program: program, env: h.config.Env, delay: h.config.killDelay(10 * time.Second), logStdout: true,
+		program: program, env: h.config.environ(), delay: h.config.killDelay(10 * time.Second), logStdout: true,
 	})
 	if err != nil {
 		return err

@@ -1,27 +1,20 @@
 package executor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"time"
 )
 
-// process is a running command and the group it leads. Its pipes are made by
-// hand and not by os/exec, whose Wait closes them and so may lose the last
-// bytes of the output. It has no goroutine of its own: most are gone within a
-// few milliseconds.
+// process is a running command and the group it leads. It has no goroutine of its
+// own unless somebody attends: most are gone within a few milliseconds.
 type process struct {
-	cmd    *exec.Cmd
+	*child
 	ctx    context.Context
-	stdin  *os.File // our end: closing it is the function's end of input; nil = it had its input at the start
-	stdout *os.File // our end; nil = it goes to the log
-	stderr *os.File // our end; nil = with stdout
 	reap   sync.Once
 	exited chan struct{} // closed when somebody has waited for it
 	err    error         // what ended it, set before exited is closed
@@ -34,8 +27,8 @@ type process struct {
 
 // launch says how one process is to be run.
 type launch struct {
-	program   string // the command's file
-	env       []string
+	program   string        // the command's file
+	env       []string      // each name once
 	delay     time.Duration // between SIGTERM and SIGKILL
 	input     []byte        // all of it, at most maxInput bytes; nil = it is written to stdin
 	logStdout bool          // stdout goes to the log, and is not to be read
@@ -47,38 +40,9 @@ type launch struct {
 // process has filled stderr's pipe, and release.
 func (c Config) start(ctx, kill context.Context, l launch) (*process, error) {
 	p := &process{ctx: ctx, exited: make(chan struct{}), killed: make(chan struct{})}
-	p.cmd = exec.Command(l.program, c.Command[1:]...)
-	p.cmd.Args[0] = c.Command[0]
-	p.cmd.Env = l.env
-	p.cmd.SysProcAttr = groupAttr()
-
-	var all [6]*os.File // the process' ends first
-	var err1, err2, err3 error
-	if l.input != nil {
-		all[0], all[3], err1 = pipe(neither)
-	} else {
-		all[0], all[3], err1 = pipe(writeEnd)
-	}
-	all[4], all[1], err2 = pipe(readEnd)
-	if l.logStdout || !c.CombineOutput {
-		all[5], all[2], err3 = pipe(readEnd)
-	}
-	err := errors.Join(err1, err2, err3)
-	if err == nil && l.input != nil {
-		if len(l.input) > 0 {
-			_, err = all[3].Write(l.input)
-		}
-		all[3].Close()
-		all[3] = nil
-	}
-	if err == nil {
-		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = all[0], all[1], cmp.Or(all[2], all[1])
-		err = p.cmd.Start()
-	}
-	p.stdin, p.stdout, p.stderr = all[3], all[4], all[5]
-	closeFiles(all[:3])
+	var err error
+	p.child, err = spawn(l.program, c.Command, l.env, l.input, c.CombineOutput && !l.logStdout)
 	if err != nil {
-		closeFiles(all[3:])
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause // it struck on the way
 		}
@@ -89,17 +53,9 @@ func (c Config) start(ctx, kill context.Context, l launch) (*process, error) {
 		p.stdout = nil
 		p.logs.Go(func() { c.copyLog(c.Stdout, "stdout", stdout) })
 	}
-	p.keepAlive = context.AfterFunc(kill, func() { killGroup(p.cmd.Process) })
+	p.keepAlive = context.AfterFunc(kill, func() { killGroup(p.child) })
 	p.stopKill = context.AfterFunc(ctx, func() { p.terminate(l.delay) })
 	return p, nil
-}
-
-func closeFiles(files []*os.File) {
-	for _, f := range files {
-		if f != nil {
-			f.Close()
-		}
-	}
 }
 
 // terminate ends the whole group: children of the leader would outlive it, and
@@ -112,16 +68,16 @@ func (p *process) terminate(delay time.Duration) {
 	select {
 	case <-p.exited:
 	default:
-		terminateGroup(p.cmd.Process)
+		terminateGroup(p.child)
 		go p.wait()
 		select {
 		case <-p.exited:
 		case <-time.After(delay):
-			killGroup(p.cmd.Process)
+			killGroup(p.child)
 			<-p.exited
 		}
 	}
-	killGroup(p.cmd.Process)
+	killGroup(p.child)
 	// A process that left the group may still hold the other end. Not at once:
 	// what the function wrote is still to be read.
 	if p.stdout != nil {
@@ -134,7 +90,7 @@ func (p *process) terminate(delay time.Duration) {
 func (p *process) wait() error {
 	p.reap.Do(func() {
 		defer close(p.exited)
-		if p.err = p.cmd.Wait(); p.err != nil {
+		if p.err = p.child.wait(); p.err != nil {
 			p.err = fmt.Errorf("%w: %w", ErrFailed, p.err)
 		}
 		if cause := context.Cause(p.ctx); cause != nil {
@@ -162,7 +118,7 @@ func (p *process) logStderr(c Config) {
 // and others of the group still run.
 func (p *process) release() (left bool) {
 	if p.stopKill() {
-		left = groupExists(p.cmd.Process)
+		left = groupExists(p.child)
 	} else {
 		<-p.killed
 	}
@@ -181,14 +137,18 @@ func (c Config) lookup() (program string, err error) {
 	if len(c.Command) == 0 {
 		return "", errors.New("there is no command to run")
 	}
-	program, err = exec.LookPath(c.Command[0])
-	if errors.Is(err, exec.ErrDot) {
-		return c.Command[0], nil // os/exec will say so
-	}
-	if err != nil {
+	if program, err = exec.LookPath(c.Command[0]); err != nil {
 		return "", fmt.Errorf("cannot run the function %q: %w", strings.Join(c.Command, " "), err)
 	}
 	return program, nil
+}
+
+// environ returns Config.Env with each name once: of two, the last counts.
+func (c Config) environ() []string {
+	if len(c.Env) == 0 {
+		return nil
+	}
+	return (&exec.Cmd{Env: c.Env}).Environ()
 }
 
 // flushLogs waits until the process' last lines are logged, but not for what

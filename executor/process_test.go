@@ -59,7 +59,7 @@ func TestProcessGroupIsKilled(t *testing.T) {
 			delay = time.Hour
 		}
 		c := Config{Command: []string{"sh", "-c", `trap "" TERM; sleep 300 & echo $!; wait`}, Stderr: io.Discard}
-		p, err := c.start(ctx, kill, launch{program: "sh", delay: delay})
+		p, err := c.start(ctx, kill, launch{program: "/bin/sh", delay: delay})
 		require.NoError(t, err)
 		p.attend(c)
 		var child int
