@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"unsafe"
 )
 
 // maxInput is how much of a body may be written to a pipe that nobody reads yet:
@@ -17,9 +18,9 @@ const maxInput = 4096
 type child struct {
 	pid int
 
-	stdin  *os.File // closing it is the end of input; nil = the input was given
-	stdout *os.File
-	stderr *os.File // nil = it joins stdout
+	stdin    *os.File // closing it is the end of input; nil = the input was given
+	stdout   *os.File
+	stderrFD int // -1 = it joins stdout, or somebody has taken it
 }
 
 // spawn starts a process that leads its own group. An input that is not nil is
@@ -63,17 +64,43 @@ func spawn(program string, argv, env []string, input []byte, combine bool) (c *c
 	if err != nil {
 		return nil, &os.PathError{Op: "fork/exec", Path: program, Err: err}
 	}
-	ours := func(fd *int) *os.File {
-		if *fd < 0 {
-			return nil
-		}
-		syscall.SetNonblock(*fd, true) // which has the runtime poll it
-		f := os.NewFile(uintptr(*fd), "|")
-		*fd = -1
-		return f
-	}
-	c.stdin, c.stdout, c.stderr = ours(&pipes[in][1]), ours(&pipes[out][0]), ours(&pipes[log][0])
+	c.stdin, c.stdout, c.stderrFD = polled(pipes[in][1]), polled(pipes[out][0]), pipes[log][0]
+	pipes[in][1], pipes[out][0], pipes[log][0] = -1, -1, -1
 	return c, nil
+}
+
+// polled returns a file that goroutines wait for, not threads; nil for -1.
+func polled(fd int) *os.File {
+	if fd < 0 {
+		return nil
+	}
+	syscall.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), "|")
+}
+
+// takeStderr returns the file, or nil when there is none or it has been taken.
+func (c *child) takeStderr() *os.File {
+	f := polled(c.stderrFD)
+	c.stderrFD = -1
+	return f
+}
+
+// closeStderr closes stderr if all of it has been read and no process has the
+// other end any more, and reports whether it did. Else nothing has happened.
+func (c *child) closeStderr() bool {
+	const hangup = 0x10
+	poll := struct {
+		fd              int32
+		events, revents int16
+	}{fd: int32(c.stderrFD), events: 1}
+	var now syscall.Timespec
+	n, _, _ := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	if n != 1 || poll.revents != hangup {
+		return false
+	}
+	syscall.Close(c.stderrFD)
+	c.stderrFD = -1
+	return true
 }
 
 // wait waits for the process' end, and returns an error unless its status is 0.
@@ -103,9 +130,9 @@ func (c *child) wait() error {
 	return nil
 }
 
-// poll has the runtime poll the process, which holds no thread, until ended
-// says that it has ended. It reports false where that does not work: Linux has it
-// since 5.10, and sandboxes may not.
+// poll waits until ended says that the process has ended, and asks only when it
+// may have. No thread waits meanwhile. It reports false where that does not work:
+// Linux has it since 5.10, and sandboxes may not.
 func (c *child) poll(ended func() bool) bool {
 	const pidfdOpen, nonblock = 434, syscall.O_NONBLOCK
 	fd, _, errno := syscall.Syscall(pidfdOpen, uintptr(c.pid), nonblock, 0)

@@ -18,7 +18,7 @@ type child struct {
 
 	stdin  *os.File // closing it is the end of input; nil = the input was given
 	stdout *os.File
-	stderr *os.File // nil = it joins stdout
+	stderr *os.File // nil = it joins stdout, or somebody has taken it
 }
 
 // spawn starts a process that leads its own group. An input that is not nil is
@@ -55,6 +55,16 @@ func spawn(program string, argv, env []string, input []byte, combine bool) (*chi
 	c.pid = c.cmd.Process.Pid
 	return c, nil
 }
+
+// takeStderr returns the file, or nil when there is none or it has been taken.
+func (c *child) takeStderr() *os.File {
+	f := c.stderr
+	c.stderr = nil
+	return f
+}
+
+// closeStderr leaves it to who takes it.
+func (c *child) closeStderr() bool { return false }
 
 // wait waits for the process' end, and returns an error unless its status is 0.
 // It must be called once.

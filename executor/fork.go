@@ -245,10 +245,10 @@ func (k *fork) end() {
 	default:
 		k.cancel(reverseproxy.ErrClientGone)
 	}
-	if k.late != nil && k.late.Stop() {
-		k.logStderr(k.config)
-	} else {
+	if k.late == nil || !k.late.Stop() {
 		k.endFeeding()
+	} else if !k.closeStderr() {
+		k.logStderr(k.config)
 	}
 	if c, ok := k.conn.(interface{ Linger() }); ok && k.body != bodyRead {
 		c.Linger() // if the server closes the connection now

@@ -108,8 +108,8 @@ func (p *process) attend(c Config) {
 }
 
 func (p *process) logStderr(c Config) {
-	if p.stderr != nil {
-		p.logs.Go(func() { c.copyLog(c.Stderr, "stderr", p.stderr) })
+	if stderr := p.takeStderr(); stderr != nil {
+		p.logs.Go(func() { c.copyLog(c.Stderr, "stderr", stderr) })
 	}
 }
 
