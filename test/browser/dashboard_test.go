@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -110,4 +113,71 @@ func TestStranger(t *testing.T) {
 	p.logsIn(stranger)
 	p.sees("Not authorized", "id1")
 	p.looks("stranger")
+}
+
+// TestSeparation: a function's page is on our host, and gets at nothing of ours.
+func TestSeparation(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	p := g.sit(t)
+	p.expect("127.0.0.1") // whatever it is that the browser tells of what it keeps out
+	p.expect("sandbox")
+	p.logsIn(member)
+	p.sees("hello")
+	p.opens("/function/evil")
+	p.waits(`document.title !== "evil"`, "the page's script does not run")
+	var title string
+	p.ask(`document.title`, &title)
+	require.Equal(t, "fetch: kept out; cookie: kept out; storage: kept out; frame: kept out; parent: kept out; worker: kept out", title)
+
+	// A form sent from there does nothing, either.
+	p.ask(`const f = document.createElement("form"); f.method = "post"; f.action = "/ui/logout/everywhere"; document.body.append(f); f.submit(); 0`, nil)
+	p.waits(`location.pathname === "/ui/logout/everywhere" && document.readyState === "complete"`, "the form is not sent")
+	p.opens("/ui/")
+	p.sees("Log out", "hello")
+}
+
+// TestReturn: who is sent to log in comes to where they wanted to go.
+func TestReturn(t *testing.T) {
+	t.Parallel()
+	p := start(t).sit(t)
+	p.opens("/ui/functions/openfaas-fn/hello")
+	p.sees("Log in")
+	p.do(chromedp.Click(`a[href^="/ui/login/provider"]`, chromedp.ByQuery))
+	p.atProvider(member)
+	p.sees("hello", "needs a token", "Called at")
+	p.expect("status of 403")
+	p.opens("/ui/functions/elsewhere/hello")
+	p.sees("Not authorized", "Function:Get", "elsewhere:hello", "id2")
+	p.looks("forbidden")
+}
+
+func TestKeyboard(t *testing.T) {
+	t.Parallel()
+	p := start(t).sit(t)
+	p.opens("/ui/login")
+	p.do(chromedp.KeyEvent(kb.Tab))
+	p.waits(`document.activeElement.textContent === "Skip to the content" && document.activeElement.getBoundingClientRect().top >= 0`, "the way past the navigation is not the first stop")
+	p.do(chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
+	p.waits(`document.activeElement.closest("main") !== null`, "it does not lead to the content")
+	var outline string
+	p.ask(`getComputedStyle(document.activeElement).outlineStyle`, &outline)
+	require.Equal(t, "solid", outline, "one sees where one is")
+	p.do(chromedp.KeyEvent(kb.Tab))
+	p.do(chromedp.KeyEvent("admin" + kb.Tab + p.gateway.password(t) + kb.Enter))
+	p.sees("Log out", "upper")
+}
+
+// TestWithoutScript: what there is script for is a comfort.
+func TestWithoutScript(t *testing.T) {
+	t.Parallel()
+	p := start(t).sit(t)
+	p.do(emulation.SetScriptExecutionDisabled(true))
+	p.logsInByPassword()
+	p.clicks("Show")
+	p.sees("upper")
+	p.clicks("env")
+	p.sees("Calls per minute")
+	p.clicks("Log out")
+	p.sees("Log in")
 }

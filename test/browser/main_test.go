@@ -124,7 +124,9 @@ func start(t *testing.T, env ...string) *gateway {
 	require.NoError(t, os.Mkdir(filepath.Join(g.dir, "iam"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "iam", "people.yaml"), []byte(strings.ReplaceAll(people, "ISSUER", issuer)), 0o600))
 
-	cmd := exec.Command(binary, "up")
+	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "stack.yml"), []byte(stack), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "evil.html"), []byte(evil), 0o600))
+	cmd := exec.Command(binary, "up", "-f", "stack.yml")
 	cmd.Dir, cmd.Stderr = g.dir, g.stderr
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "listen=" + address, "metrics_port=0", "iam_dir=iam",
@@ -143,6 +145,31 @@ func start(t *testing.T, env ...string) *gateway {
 	}
 	return g
 }
+
+// stack has the quickstart's functions, and a web page that somebody has deployed.
+const stack = `
+functions:
+  env: {image: gatehound/env, fprocess: env, environment: {mode: streaming, content_type: text/plain}}
+  hello: {image: gatehound/hello, fprocess: hello, environment: {mode: http, jwt_auth: true}}
+  upper: {image: gatehound/upper, fprocess: tr a-z A-Z, environment: {mode: serializing, content_type: text/plain, jwt_auth: true}}
+  evil: {image: gatehound/evil, fprocess: cat evil.html, environment: {mode: streaming, content_type: text/html}}
+`
+
+// evil does what it can to the dashboard of who looks at it, and says in its title
+// what came of that.
+const evil = `<!doctype html><title>evil</title><body><iframe name="frame" src="/ui/"></iframe><script>
+const outcomes = []
+const attempt = async (what, run) => { try { outcomes.push(what + ": " + await run()) } catch (e) { outcomes.push(what + ": kept out") } }
+onload = async () => {
+	await attempt("fetch", async () => (await fetch("/ui/", {credentials: "include"})).text())
+	await attempt("cookie", () => document.cookie)
+	await attempt("storage", () => localStorage.length)
+	await attempt("frame", () => frames[0].document.body.innerText)
+	await attempt("parent", () => opener.document.body.innerText)
+	await attempt("worker", async () => (await navigator.serviceWorker.register("/function/evil")).scope)
+	document.title = outcomes.join("; ")
+}
+</script>`
 
 // call calls a function as nobody, and returns the status; 0 = none.
 func (g *gateway) call(name string) int {

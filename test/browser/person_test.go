@@ -206,6 +206,12 @@ func (p *person) logsIn(user string) {
 	p.Helper()
 	p.opens("/ui/login")
 	p.do(chromedp.Click(`a[href^="/ui/login/provider"]`, chromedp.ByQuery))
+	p.atProvider(user)
+}
+
+// atProvider fills the provider's form in.
+func (p *person) atProvider(user string) {
+	p.Helper()
 	p.do(chromedp.WaitVisible(`input[name=username]`, chromedp.ByQuery),
 		chromedp.SendKeys(`input[name=username]`, user, chromedp.ByQuery),
 		chromedp.SendKeys(`input[name=password]`, theirPassword+kb.Enter, chromedp.ByQuery))
