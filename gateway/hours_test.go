@@ -22,9 +22,9 @@ func TestHour(t *testing.T) {
 	p.set(nil, env)
 	g := New(Config{Provider: p, Log: zerolog.Nop()})
 	for range 3 {
-		g.metrics.functions.invoked(env)(200)
+		g.metrics.functions.invoked(env).end(200)
 	}
-	g.metrics.functions.invoked(env)(503)
+	g.metrics.functions.invoked(env).end(503)
 	h := g.Hour(t.Context(), "dev", "env")
 	require.Equal(t, []int{200, 503}, h.SortedCodes())
 	var calls, timed float64
@@ -58,7 +58,7 @@ func TestHourOfPrometheus(t *testing.T) {
 	p.set(nil, env)
 	var logged strings.Builder
 	g := New(Config{Provider: p, Log: zerolog.New(&logged), Prometheus: server.Listener.Addr().String()})
-	g.metrics.functions.invoked(env)(200)
+	g.metrics.functions.invoked(env).end(200)
 	h := g.Hour(t.Context(), "dev", "env")
 	require.Equal(t, []int{418}, h.SortedCodes())
 	require.True(t, h.Everywhere)
