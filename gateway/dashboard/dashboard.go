@@ -94,6 +94,8 @@ type page struct {
 	serve   func(*visit) error
 	// nav is its name in the navigation; "" = it is not there.
 	nav string
+	// may says whether it is there for who visits; nil = for everybody.
+	may func(*visit) bool
 	// public pages need no session. The visit of one may have none.
 	public bool
 }
@@ -102,6 +104,23 @@ func (d *Dashboard) pages() []page {
 	return []page{
 		{pattern: "GET /ui/{$}", serve: (*visit).functions, nav: "Functions"},
 		{pattern: "GET /ui/functions/{namespace}/{name}", serve: (*visit).function},
+		{pattern: "POST /ui/functions/{namespace}/{name}/scale", serve: (*visit).scale},
+		{pattern: "GET /ui/functions/{namespace}/{name}/invoke", serve: (*visit).invocation},
+		{pattern: "POST /ui/functions/{namespace}/{name}/invoke", serve: (*visit).invoke},
+		{pattern: "GET /ui/functions/{namespace}/{name}/logs", serve: (*visit).logs},
+		{pattern: "GET /ui/functions/{namespace}/{name}/logs/stream", serve: (*visit).logStream},
+		{pattern: "GET /ui/functions/{namespace}/{name}/change", serve: (*visit).change},
+		{pattern: "POST /ui/functions/{namespace}/{name}/change", serve: (*visit).update},
+		{pattern: "GET /ui/functions/{namespace}/{name}/delete", serve: (*visit).deletion},
+		{pattern: "POST /ui/functions/{namespace}/{name}/delete", serve: (*visit).delete},
+		{pattern: "GET /ui/deploy", serve: (*visit).deployment},
+		{pattern: "POST /ui/deploy", serve: (*visit).deploy},
+		{pattern: "GET /ui/secrets", serve: (*visit).secrets, nav: "Secrets", may: func(v *visit) bool { return v.maySome("Secret:List", "*") }},
+		{pattern: "POST /ui/secrets", serve: (*visit).createSecret},
+		{pattern: "GET /ui/secrets/{namespace}/{name}/delete", serve: (*visit).secretDeletion},
+		{pattern: "POST /ui/secrets/{namespace}/{name}/delete", serve: (*visit).deleteSecret},
+		{pattern: "GET /ui/iam", serve: (*visit).explanation, nav: "Why?"},
+		{pattern: "POST /ui/iam", serve: (*visit).explain},
 		{pattern: "GET /ui/me", serve: (*visit).me, nav: "Who am I"},
 
 		{pattern: "GET /ui/login", serve: (*visit).login, public: true},

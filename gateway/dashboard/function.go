@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,9 @@ type pair struct {
 }
 
 // function shows one function.
-func (v *visit) function() error {
+func (v *visit) function() error { return v.showFunction(http.StatusOK) }
+
+func (v *visit) showFunction(status int) error {
 	namespace, name := v.r.PathValue("namespace"), v.r.PathValue("name")
 	var f types.FunctionStatus
 	if err := v.ask(http.MethodGet, apiPath("/system/function/", name), url.Values{"namespace": {namespace}, "usage": {"1"}}, nil, &f); err != nil {
@@ -50,14 +53,17 @@ func (v *visit) function() error {
 		MayScale:  v.may("Function:Scale", namespace, name),
 		MayDelete: v.may("Function:Delete", namespace, name),
 		MayUpdate: v.may("Function:Update", namespace, name),
-		MayInvoke: v.may("Function:Invoke", namespace, name), MaySeeLogs: v.may("Function:Logs", namespace, name),
+		MayInvoke: !needsToken(f) || v.may("Function:Invoke", namespace, name), MaySeeLogs: v.may("Function:Logs", namespace, name),
 	}
 	if v.d.config.Hour != nil {
 		h := v.d.config.Hour(v.r.Context(), namespace, name)
 		page.Pictures = []template.HTML{chart.Calls(h), chart.Latency(h), chart.Errors(h)}
 		page.HourOf = hourOf(h, v.d.config.Now())
 	}
-	return v.show(http.StatusOK, "function", name, page)
+	if v.form.Get("replicas") == "" {
+		v.form.Set("replicas", strconv.FormatUint(f.Replicas, 10))
+	}
+	return v.show(status, "function", name, page)
 }
 
 // hourOf says which calls are in an hour.

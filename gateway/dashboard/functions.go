@@ -58,7 +58,7 @@ func (v *visit) functions() error {
 		}
 		page.Functions = append(page.Functions, row)
 	}
-	page.MayDeploy = v.may("Function:Create", page.Namespace, "*")
+	page.MayDeploy = v.maySome("Function:Create", page.Namespace)
 	return v.show(http.StatusOK, "functions", "Functions in "+page.Namespace, page)
 }
 

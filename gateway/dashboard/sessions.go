@@ -27,6 +27,7 @@ type session struct {
 	ended      bool   // it must be logged in anew; what was typed is kept for that
 	notice     string // for the next page
 	draft      *draft // for the page that it is of
+	streams    int    // that are open
 }
 
 // credential is what the API knows a person by.
@@ -105,6 +106,18 @@ func (s *sessions) find(key sessionKey) *session {
 	}
 	s.order.MoveToFront(e)
 	return it.session
+}
+
+// lives reports whether a session goes on, without that counting as its use.
+func (s *sessions) lives(key sessionKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.byKey[key]
+	if !found {
+		return false
+	}
+	it, now := e.Value.(*entry), s.now()
+	return !it.session.hasEnded() && now.Sub(it.used) <= s.idle && now.Sub(it.session.begun) <= s.lifetime
 }
 
 // forget takes a session away.

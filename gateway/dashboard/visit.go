@@ -27,7 +27,9 @@ type visit struct {
 	form url.Values
 	// notice is good news, problem what was wrong with what was sent; "" = none.
 	notice, problem string
-	nav             string
+	// wrongs says what was wrong with a field, by its name.
+	wrongs map[string]string
+	nav    string
 }
 
 // refusal is what the API, or we, answer that is no page. The message is shown.
@@ -140,6 +142,7 @@ type layout struct {
 	CSRF, Here      string  // of forms
 	Form            url.Values
 	Notice, Problem string
+	Wrong           map[string]string // by the field's name
 	Open            bool
 	Page            any
 }
@@ -154,14 +157,14 @@ type person struct{ Subject, Issuer string }
 
 // show answers with a template. What the page's method has found is .Page there.
 func (v *visit) show(status int, name, title string, page any) error {
-	l := layout{Title: title, Nonce: v.nonce, Here: v.page(), Form: v.form, Notice: v.notice, Problem: v.problem, Open: v.d.config.Open, Page: page}
+	l := layout{Title: title, Nonce: v.nonce, Here: v.page(), Form: v.form, Notice: v.notice, Problem: v.problem, Wrong: v.wrongs, Open: v.d.config.Open, Page: page}
 	if s := v.session; s != nil && !s.hasEnded() {
 		l.CSRF, l.Person = s.csrf, &person{s.subject, s.issuer}
 		if l.Notice == "" {
 			l.Notice = s.takeNotice()
 		}
 		for _, p := range v.d.pages() {
-			if p.nav != "" {
+			if p.nav != "" && (p.may == nil || p.may(v)) {
 				_, path, _ := strings.Cut(p.pattern, " ")
 				l.Nav = append(l.Nav, navigation{p.nav, strings.TrimSuffix(path, "{$}"), p.nav == v.nav})
 			}
