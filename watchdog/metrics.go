@@ -229,8 +229,8 @@ func (m *metrics) answer(ctx *fasthttp.RequestCtx) {
 	}
 	m.scraping.Inc()
 	defer m.scraping.Dec()
-	m.scrapes.Inc()
 	text := m.expose()
+	m.scrapes.Inc()
 	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8; escaping=underscores")
 	if !ctx.Request.Header.HasAcceptEncoding("gzip") {
 		ctx.SetBody(text)
