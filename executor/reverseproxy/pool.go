@@ -23,7 +23,7 @@ const maxInterim = 32
 // conn is one connection to the upstream with what it needs for a call. It
 // serves one call at a time.
 type conn struct {
-	net.Conn
+	*socket
 	br     *bufio.Reader
 	resp   fasthttp.Response // of the current call; its body reads from br
 	probe  *probe
@@ -42,7 +42,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.quietMax > 0 {
 		c.SetReadDeadline(time.Now().Add(c.quietMax))
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.socket.Read(p)
 	c.answered = c.answered || n > 0
 	c.readErr = err
 	return n, err
@@ -123,7 +123,7 @@ func (u *Upstream) dial(deadline time.Time) (*conn, error) {
 		}
 		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err)
 	}
-	c := &conn{Conn: nc, probe: newProbe(nc)}
+	c := &conn{socket: newSocket(nc, 0), probe: newProbe(nc)}
 	c.br = bufio.NewReaderSize(c, maxHeader)
 	c.resp.StreamBody = true
 	c.resp.Header.DisableNormalizing()
