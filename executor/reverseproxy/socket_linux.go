@@ -117,7 +117,9 @@ func (s *socket) Write(p []byte) (int, error) {
 	err := s.raw.Write(s.tryWrite)
 	n := len(p) - len(s.out)
 	s.out = nil
-	s.waited()
+	if s.writeWaiting { // nobody else sets it
+		s.waited()
+	}
 	switch {
 	case err != nil:
 		return n, s.failure("write", err)
@@ -163,10 +165,8 @@ func (s *socket) waits() {
 func (s *socket) waited() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.writeWaiting {
-		s.writeWaiting = false
-		s.Conn.SetWriteDeadline(time.Time{})
-	}
+	s.writeWaiting = false
+	s.Conn.SetWriteDeadline(time.Time{})
 }
 
 // failure is what package net would have made of err.
@@ -183,7 +183,10 @@ func (s *socket) SetDeadline(t time.Time) error {
 	if s.raw == nil {
 		return s.Conn.SetDeadline(t)
 	}
-	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+	if err := s.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(t)
 }
 
 // SetReadDeadline implements net.Conn. One that is not before that which is armed
