@@ -21,10 +21,11 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 			// fasthttp lets some of it pass, and takes what follows for the next
 			// request: with nobody's checks behind it, if a proxy before us took
 			// it for the body.
-			if _, err := checkFraming(&ctx.Request.Header); err != nil {
+			if f, err := checkFraming(&ctx.Request.Header); err != nil {
 				ctx.Error(err.Error()+"\n", fasthttp.StatusBadRequest)
 				ctx.SetConnectionClose()
 			} else {
+				ctx.SetUserValue(framingKey{}, f)
 				handler(ctx)
 			}
 			addDate(&ctx.Response.Header)
