@@ -28,8 +28,12 @@ func OnExpect(server *fasthttp.Server, admit func(ctx *fasthttp.RequestCtx) bool
 
 // knownExpect writes Expect as fasthttp knows it, which compares the name byte
 // for byte when names are not normalized. A client that writes it otherwise, as
-// proxies that speak HTTP/2 do, would wait for its invitation forever.
+// proxies that speak HTTP/2 do, would wait for its invitation forever. Without a
+// body there is nothing to invite.
 func knownExpect(h *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
+	if n := h.ContentLength(); n == 0 || n < -1 {
+		return unchanged
+	}
 	for block := h.RawHeaders(); len(block) > 0; {
 		var line []byte
 		if line, block = nextLine(block); !begins(line, "Expect") || bytes.HasPrefix(line, []byte("Expect")) {

@@ -2,9 +2,25 @@ package reverseproxy
 
 import (
 	"bytes"
+	"iter"
 
 	"github.com/valyala/fasthttp"
 )
+
+// Fields returns the lines of a request's header as they came, in their order.
+// Unlike the header's own All it does not join Cookie lines for everybody who
+// looks later.
+func Fields(h *fasthttp.RequestHeader) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for rest := h.RawHeaders(); len(rest) > 0; {
+			var name, value []byte
+			name, value, rest = nextField(rest)
+			if len(name) > 0 && !yield(name, value) {
+				return
+			}
+		}
+	}
+}
 
 // field is one header line.
 type field struct{ name, value []byte }

@@ -173,7 +173,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	}
 	dst = append(dst, "\r\n"...)
 
-	var fieldArray [24]field
+	var fieldArray [16]field
 	var connectionArray [4][]byte
 	fields, connection := fieldArray[:0], connectionArray[:0]
 	var nominated nominations
