@@ -91,8 +91,8 @@ func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
 // admit counts a request, checks its token and takes its slot, or answers it
 // and returns false. Of a request whose signature decides it only reads that.
 func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
-	var one [1][]byte // no more are any good
-	h := headersOf(ctx, one[:0])
+	var one [1][]byte
+	h, authorization := headersOf(ctx, one[:0])
 	r.begin(ctx, originForm(ctx.Request.Header.RequestURI()), h)
 
 	// Before the limit: who has no token must not use it up.
@@ -102,7 +102,7 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	if w.verifier != nil && w.public(ctx) {
 		w.metrics.auth["skipped"].Inc()
 	} else if w.verifier != nil {
-		caller, err := w.verifier.Verify(w.life, h.authorization...)
+		caller, err := w.verifier.Verify(w.life, authorization...)
 		w.metrics.auth[authResult(err)].Inc()
 		if err != nil {
 			r.outcome = refused
@@ -241,21 +241,20 @@ const statusClientGone = 499
 
 // headers are those the watchdog itself reads.
 type headers struct {
-	authorization [][]byte
-	timeout       string
-	callID        string
-	probe         bool // from the kubelet
+	timeout string
+	callID  string
+	probe   bool // from the kubelet
 }
 
 // headersOf finds headers whatever their case: names are not normalized, since
 // they are passed on as they came. Every Authorization counts, so that nobody
-// shows us one and the function another; they are appended to authorization.
-func headersOf(ctx *fasthttp.RequestCtx, authorization [][]byte) headers {
-	h := headers{authorization: authorization}
+// shows us one and the function another: their values are appended to room.
+func headersOf(ctx *fasthttp.RequestCtx, room [][]byte) (h headers, authorization [][]byte) {
+	authorization = room
 	for name, value := range reverseproxy.Fields(&ctx.Request.Header) {
 		switch {
 		case equalFold(name, "Authorization"):
-			h.authorization = append(h.authorization, value)
+			authorization = append(authorization, value)
 		case equalFold(name, "X-Timeout"):
 			h.timeout = string(value)
 		case equalFold(name, "X-Call-Id"):
@@ -263,7 +262,7 @@ func headersOf(ctx *fasthttp.RequestCtx, authorization [][]byte) headers {
 		}
 	}
 	h.probe = bytes.HasPrefix(ctx.UserAgent(), []byte("kube-probe"))
-	return h
+	return h, authorization
 }
 
 func equalFold(name []byte, want string) bool {
