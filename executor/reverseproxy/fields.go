@@ -52,6 +52,8 @@ func begins(line []byte, name string) bool {
 	return len(line) > len(name) && line[len(name)] == ':' && equalFold(line[:len(name)], name)
 }
 
+// equalFold is apart from begins for that to be small enough for its callers.
+//
 //go:noinline
 func equalFold(name []byte, want string) bool { return bytes.EqualFold(name, []byte(want)) }
 

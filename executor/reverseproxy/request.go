@@ -97,7 +97,8 @@ const (
 	repeated
 )
 
-// framingKey is where a request's framing is, once it has been checked.
+// framingKey is where a request's framing is, once it has been checked. It outlives
+// changes to the header, so whoever writes that anew leaves the lines it is about.
 type framingKey struct{}
 
 // checkFraming refuses what two servers might read differently (RFC 9112,
@@ -181,22 +182,22 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	h.SetNoDefaultContentType(true)
 	_, rest, _ := bytes.Cut(h.Header(), []byte("\r\n")) // not All, which joins cookies, and takes quotes off
 	for len(rest) > 0 {
-		var f field
-		f.name, f.value, rest = nextField(rest)
-		fields = append(fields, f)
+		var name, value []byte
+		name, value, rest = nextField(rest)
+		fields = append(fields, field{name, value})
 		switch {
-		case is(f.name, "connection"):
-			connection = append(connection, f.value)
-			nominated.add(f.value)
-		case is(f.name, "upgrade"):
-			upgrade = f.value
+		case is(name, "connection"):
+			connection = append(connection, value)
+			nominated.add(value)
+		case is(name, "upgrade"):
+			upgrade = value
 		}
 	}
 
 	peer := tcpPeer(ctx)
 	forwardedHost, forwardedProto := false, false
-	for _, field := range fields {
-		name, value := field.name, field.value
+	for _, line := range fields {
+		name, value := line.name, line.value
 		underscore := bytes.IndexByte(name, '_') >= 0
 		switch {
 		case len(name) == 0, is(name, "host"), is(name, "content-length"):
@@ -229,9 +230,9 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 
 	if peer.IsValid() {
 		dst = append(dst, "X-Forwarded-For: "...)
-		for _, field := range fields {
-			if is(field.name, "x-forwarded-for") && len(field.value) > 0 && bytes.IndexByte(field.name, '_') < 0 {
-				dst = append(append(dst, field.value...), ", "...)
+		for _, line := range fields {
+			if is(line.name, "x-forwarded-for") && len(line.value) > 0 && bytes.IndexByte(line.name, '_') < 0 {
+				dst = append(append(dst, line.value...), ", "...)
 			}
 		}
 		dst = append(peer.AppendTo(dst), "\r\n"...)
