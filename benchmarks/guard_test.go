@@ -23,7 +23,7 @@ import (
 // depends on the machine, these do not: whoever adds to them does so on purpose,
 // and says here why.
 const (
-	allocationsPerCall = 9
+	allocationsPerCall = 3
 	// Of the system calls that move bytes, those that did; how often something
 	// is awaited depends on who is faster.
 	readsPerCall, writesPerCall = 2, 2
