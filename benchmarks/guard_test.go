@@ -23,7 +23,7 @@ import (
 // depends on the machine, these do not: whoever adds to them does so on purpose,
 // and says here why.
 const (
-	allocationsPerCall        = 9
+	allocationsPerCall        = 3
 	gatewayAllocationsPerCall = 8 // the gateway's own
 	// Of the system calls that move bytes, those that did; how often something
 	// is awaited depends on who is faster.
