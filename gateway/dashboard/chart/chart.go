@@ -101,10 +101,11 @@ func Spark(label, class string, values []float64) template.HTML {
 	if highest(values) == 0 {
 		return template.HTML(`<span class="none">` + escape(label) + `</span>`)
 	}
-	// A stroke's own half would be cut off at the top.
+	// A stroke's own half would be cut off at the top. What closes the area is
+	// outside of the picture.
 	drawn, _ := line(zeros(values), len(values), highest(values)*1.08, height, width)
-	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 %v %v" preserveAspectRatio="none" role="img" aria-label="%s"><path class="area" d="M0 %[3]v%[5]sV%[3]vz"/><path class="line" d="%[6]s"/></svg>`,
-		escape(class), width, height, escape(label), strings.ReplaceAll(drawn, "M", "L"), drawn))
+	return template.HTML(fmt.Sprintf(`<svg class="spark %s" viewBox="0 0 %v %v" preserveAspectRatio="none" role="img" aria-label="%s"><path d="M-9 99V%[3]v%[5]sH999V99"/></svg>`,
+		escape(class), width, height, escape(label), strings.ReplaceAll(drawn, "M", "L")))
 }
 
 // zeros has a 0 for each gap.
@@ -131,6 +132,8 @@ func line(values []float64, n int, top, height, width float64) (drawn, dots stri
 		}
 		x, y := point((float64(i)+0.5)*step), point(height*(1-min(v, top)/top))
 		switch {
+		case drawing && 0 < i && i+1 < len(values) && values[i-1] == v && v == values[i+1]:
+			// The line goes through here anyway.
 		case drawing:
 			fmt.Fprintf(&lines, "L%s %s", x, y)
 		case i+1 < len(values) && known(values[i+1]):

@@ -104,8 +104,10 @@ func TestSpark(t *testing.T) {
 	t.Parallel()
 	got := string(Spark("3 calls", "calls", []float64{0, 1, math.NaN()}))
 	require.Contains(t, got, `aria-label="3 calls"`)
-	require.Contains(t, got, `class="line" d="M20 24L60 1.78L100 24"`)
-	require.Contains(t, got, `class="area" d="M0 24L20 24L60 1.78L100 24V24z"`)
+	require.Contains(t, got, `d="M-9 99V24L20 24L60 1.78L100 24H999V99"`)
+	// Idle minutes take no room: a page has many of these.
+	idle := string(Spark("1 call", "calls", minutes(map[int]float64{30: 1})))
+	require.Contains(t, idle, `V24L1 24L59 24L61 1.78L63 24L119 24H999`)
 }
 
 var coordinate = regexp.MustCompile(`-?[0-9.e+]+|NaN|Inf`)
@@ -137,7 +139,8 @@ func FuzzChart(f *testing.F) {
 			return r
 		}, name)
 		c := Chart{Title: name, Summary: name, Empty: name, Series: []Series{{name, name, name, read(one)}, {name, name, name, read(two)}}}
-		for _, drawn := range []template.HTML{c.Stacked(), c.Lines(), Spark(name, name, read(one))} {
+		spark := Spark(name, name, read(one))
+		for _, drawn := range []template.HTML{c.Stacked(), c.Lines(), spark} {
 			d := xml.NewDecoder(strings.NewReader(string(drawn)))
 			for {
 				token, err := d.Token()
@@ -152,7 +155,8 @@ func FuzzChart(f *testing.F) {
 						for _, number := range coordinate.FindAllString(a.Value, -1) {
 							v, err := strconv.ParseFloat(number, 64)
 							require.NoError(t, err, "%s", a.Value)
-							require.True(t, v >= 0 && v <= width, "%s: %s", number, a.Value)
+							inside := v >= 0 && v <= width || drawn == spark && (v == -9 || v == 999)
+							require.True(t, inside, "%s: %s", number, a.Value)
 						}
 					}
 				}
