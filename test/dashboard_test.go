@@ -222,7 +222,7 @@ func TestDashboardAtProvider(t *testing.T) {
 	stranger, at := b.open(t, "/ui/login/provider?next=/ui/me")
 	require.Equal(t, "/auth/callback", at)
 	require.Equal(t, 403, stranger.status, stranger.body)
-	for _, want := range []string{"<code>carol</code>", "lookers", "want &#34;somebody&#34;"} {
+	for _, want := range []string{"<code>carol</code>", "lookers", "the claim is &#34;carol&#34;"} {
 		require.Contains(t, stranger.body, want)
 	}
 	grant("carol")

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,7 +70,8 @@ type Watchdog struct {
 	settings config.Watchdog
 	logs     *logBuffer
 	log      *log.Logger
-	access   *zerolog.Logger // nil = access lines are text, and log's
+	access   *zerolog.Logger // nil = access lines are text, see lines
+	lines    accessLines
 	lockPath string
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
@@ -81,6 +83,7 @@ type Watchdog struct {
 	metrics  *metrics
 	activity activity
 
+	heard     <-chan struct{} // closed when signals are heard; nil = they are somebody else's
 	accepting atomic.Bool
 	life      context.Context // ends when nothing is to be served any more
 	closed    chan struct{}   // closed by Close
@@ -107,6 +110,7 @@ func New(c Config) (*Watchdog, error) {
 		closed:   make(chan struct{}),
 	}
 	w.log, w.access = newLoggers(stderr, s.LogJSON)
+	w.lines.out = stderr
 	w.limit = newLimit(s.MaxInflight, s.MaxInflightQueue, s.MaxInflightWait)
 	w.tracer = newTracer(s, w.log.Printf)
 	x := executor.Config{
@@ -238,6 +242,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	}
 	defer stopMetrics()
 
+	if w.heard != nil {
+		<-w.heard // who is told that this is ready may send them
+	}
 	if err := w.becomeReady(); err != nil {
 		return err
 	}
@@ -265,6 +272,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	reverseproxy.OnExpect(server, w.expect)
 	serverEnded := make(chan error, 1)
 	go func() { serverEnded <- server.Serve(listener) }()
+	runtime.Gosched() // to it: the log line can wait
 	w.log.Printf("Serving mode %s on %s, function: %q, timeouts: read %s, write %s, exec %s, health %s",
 		s.Mode, listener.Addr(), s.Process, s.ReadTimeout, s.WriteTimeout, s.ExecTimeout, s.HealthcheckInterval)
 
@@ -401,11 +409,13 @@ func writeLock(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	if err := errors.Join(f.Chmod(0o660), f.Close()); err != nil {
-		return err
+	if err = errors.Join(f.Chmod(0o660), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return os.Rename(f.Name(), path)
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 func (w *Watchdog) becomeUnready() {

@@ -36,7 +36,7 @@ func TestLoginByPassword(t *testing.T) {
 	require.NotContains(t, s.log.String(), "hunter2")
 
 	// The header of a proxy says that the browser speaks TLS.
-	secure := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}}, "X-Forwarded-Proto: https")
+	secure := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}}, "X-Forwarded-Proto: https, http")
 	require.Regexp(t, `^__Secure-gatehound-session=\S+; Path=/ui/; HttpOnly; Secure; SameSite=Lax$`, secure.header.Get("Set-Cookie"))
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/login"
@@ -61,6 +62,13 @@ func (v *visit) showStranger(r *login.Refusal, claims map[string]any) error {
 		page.Roles = slices.DeleteFunc(x.Roles, func(r iam.RoleReason) bool { return r.Elsewhere })
 		slices.SortStableFunc(page.Roles, func(a, b iam.RoleReason) int { return len(a.Unmet) - len(b.Unmet) })
 		page.Roles = page.Roles[:min(len(page.Roles), 10)]
+		for i := range page.Roles {
+			for j, line := range page.Roles[i].Unmet {
+				// What would match is other people's names, and at some providers
+				// everybody has an account.
+				page.Roles[i].Unmet[j], _, _ = strings.Cut(line, ", want ")
+			}
+		}
 	}
 	return v.show(http.StatusForbidden, "stranger", "Not authorized", page)
 }

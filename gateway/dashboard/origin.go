@@ -39,7 +39,8 @@ func (v *visit) origin() *url.URL {
 		return &url.URL{Scheme: u.Scheme, Host: u.Host}
 	}
 	scheme := "http"
-	if v.r.TLS != nil || strings.EqualFold(v.r.Header.Get("X-Forwarded-Proto"), "https") {
+	first, _, _ := strings.Cut(v.r.Header.Get("X-Forwarded-Proto"), ",") // the proxy that the browser speaks to
+	if v.r.TLS != nil || strings.EqualFold(strings.TrimSpace(first), "https") {
 		scheme = "https"
 	}
 	return &url.URL{Scheme: scheme, Host: v.r.Host}

@@ -46,6 +46,9 @@ var errLoggedOut = errors.New("not logged in")
 // maxForm bounds what is read of a form, in bytes. The gateway is stricter.
 const maxForm = 1 << 20
 
+// maxDraft bounds what is kept of a form that came too late, in bytes.
+const maxDraft = 256 << 10
+
 // Fields of our own in every form; see the template "hidden".
 const (
 	csrfField = "_csrf"
@@ -235,13 +238,16 @@ func (v *visit) askToLogIn() error {
 	if v.session != nil {
 		v.session.end()
 		if len(v.form) > 0 && v.r.Method == http.MethodPost && v.form.Get(csrfField) == v.session.csrf {
-			values := url.Values{}
+			values, size := url.Values{}, 0
 			for name, value := range v.form {
 				if !strings.HasPrefix(name, "_") {
 					values[name] = value
+					size += len(name) + len(strings.Join(value, ""))
 				}
 			}
-			v.session.keep(&draft{page: page, values: values})
+			if size <= maxDraft {
+				v.session.keep(&draft{page: page, values: values})
+			}
 		}
 	}
 	query := url.Values{}
