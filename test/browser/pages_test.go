@@ -159,7 +159,7 @@ func TestWhy(t *testing.T) {
 	admin := g.sit(t)
 	admin.logsInByPassword()
 	admin.clicks("Why?")
-	admin.fills("By whom", `{"sub": "id1"}`)
+	admin.fills("By whom", `{"sub": "id1", "aud": "dashboard", "iss": "`+g.issuer+`"}`)
 	admin.clicks("Explain")
 	admin.sees("not allowed", "members", "does not match")
 }
