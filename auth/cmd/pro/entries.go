@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -127,12 +128,55 @@ func (e *entries) remove(gateway string) (found bool) {
 	return true
 }
 
-func (e *entries) bytes() ([]byte, error) {
+// bytes is the file as it is now. It is an error if it does not read as it is
+// meant, but for the gateway's entry: the YAML library gets a few odd things wrong.
+func (e *entries) bytes(gateway string) ([]byte, error) {
+	spellNulls(&e.document, false)
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2) // as faas-cli
 	if err := encoder.Encode(&e.document); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), encoder.Close()
+	written, err := parseEntries(out.Bytes(), e.name)
+	if err != nil {
+		return nil, err
+	}
+	want, err := e.others(gateway)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := written.others(gateway); err != nil || got != want {
+		return nil, errors.New("it cannot be written so that everything in it stays as it is")
+	}
+	return out.Bytes(), nil
+}
+
+// others is all but the gateway's entry, for comparing.
+func (e *entries) others(gateway string) (string, error) {
+	root := *e.document.Content[0]
+	root.Content = slices.Clone(root.Content)
+	if i := e.find(gateway); i >= 0 {
+		list := *e.list
+		list.Content = slices.Delete(slices.Clone(list.Content), i, i+1)
+		for j := range root.Content {
+			if root.Content[j] == e.list {
+				root.Content[j] = &list
+			}
+		}
+	}
+	var all any
+	err := root.Decode(&all)
+	return fmt.Sprintf("%#v", all), err
+}
+
+// spellNulls names those in braces: the library writes nothing as "" there.
+func spellNulls(n *yaml.Node, flow bool) {
+	flow = flow || n.Style&yaml.FlowStyle != 0
+	if flow && n.Kind == yaml.ScalarNode && n.Tag == "!!null" && n.Value == "" {
+		n.Value = "null"
+	}
+	for _, child := range n.Content {
+		spellNulls(child, flow)
+	}
 }

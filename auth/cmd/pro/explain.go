@@ -81,10 +81,10 @@ func (l *session) explainGateway(r *login.Refusal) string {
 			"To be somebody else, log out at the provider in the browser, and here by faas-cli pro logout.", sub, c.issuer(iss))
 	case has("audience", "aud "):
 		fmt.Fprintf(&out, "The token is for %s. Have that in the JwtIssuer's spec.aud, or log in with the client that is there (--client-id, --audience).", aud)
-	case has("jwtissuer", "issuer"):
-		fmt.Fprintf(&out, "Who administers the gateway adds a JwtIssuer with\n  iss: %s\n  aud: [%s]\nor you log in at a provider that has one (--authority).", iss, strings.Trim(string(aud), "[]"))
 	case has("keys of"):
 		fmt.Fprintf(&out, "The gateway cannot reach the provider at %s; its log says why.", iss)
+	case has("jwtissuer", "issuer"):
+		fmt.Fprintf(&out, "Who administers the gateway adds a JwtIssuer with\n  iss: %s\n  aud: [%s]\nor you log in at a provider that has one (--authority).", iss, strings.Trim(string(aud), "[]"))
 	case has("covered"):
 		fmt.Fprint(&out, "You may not call these functions (--function).")
 	case has("expire", "before", "future", "exp", "iat", "nbf"):

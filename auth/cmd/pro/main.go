@@ -132,10 +132,10 @@ func (p program) version() *cobra.Command {
 	})
 }
 
-// gateway is the URL that faas-cli keeps a login under.
+// gatewayURL is the URL that faas-cli keeps a login under.
 func gatewayURL(flag string) (string, error) {
 	text := strings.ToLower(strings.TrimRight(flag, "/"))
-	if !strings.HasPrefix(text, "http") {
+	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
 	return text, checkWebAddress("gateway", text)

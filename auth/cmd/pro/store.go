@@ -124,22 +124,22 @@ func (s *store) get(file, list, gateway string, v any) (bool, error) {
 
 // saveCredential and the others want the lock.
 func (s *store) saveCredential(c credential) error {
-	return s.edit(credentialsFile, credentialsList, func(e *entries) (bool, error) { return true, e.put(c.Gateway, c) })
+	return s.edit(credentialsFile, credentialsList, c.Gateway, func(e *entries) (bool, error) { return true, e.put(c.Gateway, c) })
 }
 
 func (s *store) saveSettings(r settings) error {
-	return s.edit(settingsFile, settingsList, func(e *entries) (bool, error) { return true, e.put(r.Gateway, r) })
+	return s.edit(settingsFile, settingsList, r.Gateway, func(e *entries) (bool, error) { return true, e.put(r.Gateway, r) })
 }
 
 func (s *store) removeCredential(gateway string) error {
-	return s.edit(credentialsFile, credentialsList, func(e *entries) (bool, error) { return e.remove(gateway), nil })
+	return s.edit(credentialsFile, credentialsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
 }
 
 func (s *store) removeSettings(gateway string) error {
-	return s.edit(settingsFile, settingsList, func(e *entries) (bool, error) { return e.remove(gateway), nil })
+	return s.edit(settingsFile, settingsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
 }
 
-func (s *store) edit(file, list string, change func(*entries) (bool, error)) error {
+func (s *store) edit(file, list, gateway string, change func(*entries) (bool, error)) error {
 	path := filepath.Join(s.dir, file)
 	e, err := read(path, list)
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *store) edit(file, list string, change func(*entries) (bool, error)) err
 	if changed, err := change(e); err != nil || !changed {
 		return err
 	}
-	data, err := e.bytes()
+	data, err := e.bytes(gateway)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
