@@ -212,7 +212,11 @@ func (s *callbackServer) end(w http.ResponseWriter) {
 	}
 	<-s.done // another request of the browser's may have brought the answer
 	if s.err != nil {
-		show(w, http.StatusOK, page{Title: "The login failed", Text: clean(s.err.Error()), Failed: true})
+		text, more, _ := strings.Cut(s.err.Error(), "\n")
+		if more != "" {
+			text += ". The terminal says more."
+		}
+		show(w, http.StatusOK, page{Title: "The login failed", Text: clean(text), Failed: true})
 	} else {
 		show(w, http.StatusOK, page{Title: "You are logged in", Text: "You can close this page and go back to the terminal."})
 	}

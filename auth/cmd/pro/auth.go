@@ -130,30 +130,26 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 		return err
 	}
 
-	var tokens login.Tokens
-	switch {
-	case o.token != "" || o.tokenFile != "":
-		if tokens.ID, err = p.readSecret(o.token, o.tokenFile); err != nil {
+	then := func(ctx context.Context, tokens login.Tokens) error { return l.explain(l.finish(ctx, o, tokens)) }
+	if o.token != "" || o.tokenFile != "" {
+		token, err := p.readSecret(o.token, o.tokenFile)
+		if err != nil {
 			return fmt.Errorf("--token-file: %w", err)
 		}
-		if tokens.ID == "" {
+		if token == "" {
 			return usage("the token is empty")
 		}
 		l.settings = settings{Gateway: o.Gateway, CA: o.CA, NoExchange: o.NoExchange}
-	case refresh:
-		err = l.refreshed(ctx, o)
-		var refused *login.Refusal
-		if err == nil || !errors.As(err, &refused) || !l.providerRefused {
+		return then(ctx, login.Tokens{ID: token})
+	}
+	if refresh {
+		err := l.refreshed(ctx, o)
+		if err == nil || !l.providerRefused {
 			return l.explain(err)
 		}
 		p.say("the last login has ended (%s); log in again", printable(err.Error()))
-		fallthrough
-	default:
-		if tokens, err = l.logIn(ctx, o); err != nil {
-			return l.explain(err)
-		}
 	}
-	return l.explain(l.finish(ctx, o, tokens))
+	return l.logIn(ctx, o, then)
 }
 
 // complete fills in what is remembered where no flag says otherwise, and tells

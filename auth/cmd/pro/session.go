@@ -54,9 +54,10 @@ func (l *session) discover(ctx context.Context, authority string) (*login.Client
 	})
 }
 
-// logIn gets tokens from the provider.
-func (l *session) logIn(ctx context.Context, o authOptions) (tokens login.Tokens, err error) {
+// logIn gets tokens from the provider, and ends with what is then done with them.
+func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Context, login.Tokens) error) error {
 	var c *login.Client
+	var err error
 	if o.authURL != "" {
 		if c, err = l.authority(ctx, o.authURL, o.tokenURL); err == nil {
 			l.settings.Authority = c.Issuer()
@@ -65,16 +66,21 @@ func (l *session) logIn(ctx context.Context, o authOptions) (tokens login.Tokens
 		c, err = l.discover(ctx, l.settings.Authority)
 	}
 	if err != nil {
-		return tokens, err
+		return l.explain(err)
 	}
+	var tokens login.Tokens
 	switch o.Grant {
 	case grantMachine:
-		return c.ClientCredentials(ctx)
+		tokens, err = c.ClientCredentials(ctx)
 	case grantDevice:
-		return l.byDevice(ctx, c)
+		tokens, err = l.byDevice(ctx, c)
 	default:
-		return l.byBrowser(ctx, c, o)
+		return l.byBrowser(ctx, c, o, then)
 	}
+	if err != nil {
+		return l.explain(err)
+	}
+	return then(ctx, tokens)
 }
 
 func (l *session) byDevice(ctx context.Context, c *login.Client) (login.Tokens, error) {
@@ -90,10 +96,11 @@ func (l *session) byDevice(ctx context.Context, c *login.Client) (login.Tokens, 
 	return c.FinishDevice(ctx, d)
 }
 
-func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions) (tokens login.Tokens, err error) {
+// byBrowser has the browser's last page say how it ended, with the gateway too.
+func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions, then func(context.Context, login.Tokens) error) error {
 	callback, err := login.Listen(login.CallbackConfig{Port: o.ListenPort, RedirectHost: o.RedirectHost})
 	if err != nil {
-		return tokens, fmt.Errorf("cannot wait for the browser: %w; "+
+		return fmt.Errorf("cannot wait for the browser: %w; "+
 			"is another login under way? --listen-port takes another port, which the provider must know, and --grant device needs none", err)
 	}
 	defer callback.Close()
@@ -112,11 +119,13 @@ func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.patience, fmt.Errorf("nobody logged in within %s", o.patience))
 	defer cancel()
-	err = callback.Await(ctx, attempt, func(ctx context.Context, answer url.Values) error {
-		tokens, err = finish(ctx, attempt, answer)
-		return err
+	return callback.Await(ctx, attempt, func(ctx context.Context, answer url.Values) error {
+		tokens, err := finish(ctx, attempt, answer)
+		if err != nil {
+			return l.explain(err)
+		}
+		return then(ctx, tokens)
 	})
-	return tokens, err
 }
 
 // refreshed logs in by the refresh token, and saves and prints what comes of it.
