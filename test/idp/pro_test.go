@@ -151,9 +151,17 @@ func TestPro(t *testing.T) {
 	config := someone.file(t, "config.yml")
 	ended := regexp.MustCompile(`token: \S+`).ReplaceAllString(config, "token: e30.eyJleHAiOjF9.e30")
 	require.NoError(t, os.WriteFile(filepath.Join(someone.home, ".openfaas", "config.yml"), []byte(ended), 0o600))
-	token, err = someone.command("token", "--gateway", g.url, "--function", "*").Output()
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, g.shout(t, strings.TrimSpace(string(token))))
+	// By one of them, where several find that: a refresh token is good once.
+	tokens := make(chan string)
+	for range 4 {
+		go func() {
+			token, _ := someone.command("token", "--gateway", g.url, "--function", "*").Output()
+			tokens <- strings.TrimSpace(string(token))
+		}()
+	}
+	for range 4 {
+		require.Equal(t, http.StatusOK, g.shout(t, <-tokens))
+	}
 	require.NotContains(t, someone.file(t, "config.yml"), "eyJleHAiOjF9")
 
 	// What is in the tokens.
