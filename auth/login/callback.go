@@ -68,10 +68,11 @@ func Listen(c CallbackConfig) (*Callback, error) {
 	}
 	u.Path = callbackPath
 	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
-	return &Callback{
-		RedirectURL: u.String(), listener: listener,
-		hosts: []string{u.Host, "127.0.0.1:" + port, "localhost:" + port},
-	}, nil
+	hosts := []string{u.Host, "127.0.0.1:" + port, "localhost:" + port}
+	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		hosts = append(hosts, u.Hostname()) // browsers leave those ports out
+	}
+	return &Callback{RedirectURL: u.String(), listener: listener, hosts: hosts}, nil
 }
 
 // Close gives the port back.

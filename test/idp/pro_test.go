@@ -164,6 +164,13 @@ func TestPro(t *testing.T) {
 	}
 	require.NotContains(t, someone.file(t, "config.yml"), "eyJleHAiOjF9")
 
+	// A refresh token that is no more has the person log in again.
+	spent := regexp.MustCompile(`refresh_token: \S+`).ReplaceAllString(someone.file(t, "pro.yml"), "refresh_token: spent")
+	require.NoError(t, os.WriteFile(filepath.Join(someone.home, ".openfaas", "pro.yml"), []byte(spent), 0o600))
+	term = someone.types(t, "auth", "--gateway", g.url)
+	require.Contains(t, browse(t, term.waits(t, pageShown)), "You are logged in")
+	term.exits(t, 0, "the last login has ended (", "; log in again", "Logged in as "+user)
+
 	// What is in the tokens.
 	decoded, err := someone.command("auth", "--gateway", g.url, "--pretty").Output()
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/gatehound/gatehound/auth/login"
 )
@@ -88,7 +88,7 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	f.StringVar(&o.RedirectHost, "redirect-host", "http://127.0.0.1", "where the browser finds this program")
 	f.IntVar(&o.ListenPort, "listen-port", 31111, "the port on 127.0.0.1 that the browser comes back to")
 	f.DurationVar(&o.patience, "timeout", 5*time.Minute, "how long to wait for you in the browser")
-	tlsFlags(f, &o.CA, &o.insecure)
+	tlsFlags(c, &o.CA, &o.insecure)
 
 	f.StringVar(&o.authURL, "auth-url", "", "older: the provider's authorization or token endpoint, in place of --authority")
 	f.StringVar(&o.tokenURL, "token-url", "", "older: its token endpoint")
@@ -104,7 +104,8 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	return c
 }
 
-func tlsFlags(f *pflag.FlagSet, ca *string, insecure *bool) {
+func tlsFlags(c *cobra.Command, ca *string, insecure *bool) {
+	f := c.Flags()
 	f.StringVar(ca, "ca", "", "PEM file of certificate authorities to trust besides the system's")
 	f.BoolVar(insecure, "tls-no-verify", false, "check no certificates: whoever is in between gets your tokens")
 }
@@ -254,7 +255,7 @@ func (p program) warnOfPlain(what, address string) {
 	if err != nil || u.Scheme != "http" {
 		return
 	}
-	if host := u.Hostname(); host != "localhost" && !strings.HasPrefix(host, "127.") && host != "::1" {
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		p.say("warning: the %s at %s is asked without TLS: whoever is in between gets your tokens", what, address)
 	}
 }

@@ -34,7 +34,7 @@ func (l *session) explain(err error) error {
 		err = fmt.Errorf("the provider refuses: %w", err)
 	case errors.As(err, &expired):
 		advice = l.clocks.text()
-	case strings.Contains(err.Error(), "exchanges no tokens"):
+	case errors.Is(err, login.ErrNoExchange):
 		advice = "Is this an OpenFaaS gateway with IAM? A federated one takes the provider's token: --no-exchange keeps that"
 	default:
 		advice = networkAdvice(err)
@@ -79,14 +79,14 @@ func (l *session) explainGateway(r *login.Refusal) string {
 		fmt.Fprintf(&out, "No Role grants this subject anything that was asked for. One that does has, for example\n"+
 			"  principal: {\"jwt:sub\": [%s]}\n  condition: {StringEqual: {\"jwt:iss\": [%s]}}\n"+
 			"To be somebody else, log out at the provider in the browser, and here by faas-cli pro logout.", sub, c.issuer(iss))
+	case has("covered"):
+		fmt.Fprint(&out, "You may not call these functions (--function).")
 	case has("audience", "aud "):
 		fmt.Fprintf(&out, "The token is for %s. Have that in the JwtIssuer's spec.aud, or log in with the client that is there (--client-id, --audience).", aud)
 	case has("keys of"):
 		fmt.Fprintf(&out, "The gateway cannot reach the provider at %s; its log says why.", iss)
 	case has("jwtissuer", "issuer"):
 		fmt.Fprintf(&out, "Who administers the gateway adds a JwtIssuer with\n  iss: %s\n  aud: [%s]\nor you log in at a provider that has one (--authority).", iss, strings.Trim(string(aud), "[]"))
-	case has("covered"):
-		fmt.Fprint(&out, "You may not call these functions (--function).")
 	case has("expire", "before", "future", "exp", "iat", "nbf"):
 		fmt.Fprint(&out, "The clocks of provider and gateway may differ. ", l.clocks.text())
 	}

@@ -25,7 +25,7 @@ func (p program) logout() *cobra.Command {
 	p.gatewayFlag(c, &s.Gateway)
 	c.Flags().BoolVar(&provider, "provider", false, "also log out at the provider, in the browser")
 	c.Flags().BoolVar(&noBrowser, "no-browser", false, "print the page to open for that, and open none")
-	tlsFlags(c.Flags(), &s.CA, &insecure)
+	tlsFlags(c, &s.CA, &insecure)
 	return c
 }
 

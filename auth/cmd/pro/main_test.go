@@ -189,11 +189,12 @@ func TestExplain(t *testing.T) {
 		"iss": "https://idp.example.com", "sub": "a\u009b31mlice", "aud": []string{"openfaas"}, "groups": []string{"dev"}, "nonce": "hidden",
 	})
 	for description, want := range map[string][]string{
-		"No policies found for subject: alice":                         {`principal: {"jwt:sub": ["a�31mlice"]}`, `condition: {StringEqual: {"jwt:iss": ["https://idp.example.com"]}}`},
-		"issuer https://idp.example.com is not a registered JwtIssuer": {"adds a JwtIssuer with\n  iss: \"https://idp.example.com\"\n  aud: [\"openfaas\"]\n"},
-		"subject_token: aud does not name the expected audience":       {`The token is for ["openfaas"]. Have that in the JwtIssuer's spec.aud`},
-		"the keys of issuer https://idp.example.com cannot be fetched": {"The gateway cannot reach the provider"},
-		"subject_token: token is expired":                              {"The clocks of provider and gateway may differ."},
+		"No policies found for subject: alice":                            {`principal: {"jwt:sub": ["a�31mlice"]}`, `condition: {StringEqual: {"jwt:iss": ["https://idp.example.com"]}}`},
+		"issuer https://idp.example.com is not a registered JwtIssuer":    {"adds a JwtIssuer with\n  iss: \"https://idp.example.com\"\n  aud: [\"openfaas\"]\n"},
+		"subject_token: aud does not name the expected audience":          {`The token is for ["openfaas"]. Have that in the JwtIssuer's spec.aud`},
+		"the keys of issuer https://idp.example.com cannot be fetched":    {"The gateway cannot reach the provider"},
+		"audience dev:x is not covered by any Function:Invoke permission": {"You may not call these functions"},
+		"subject_token: token is expired":                                 {"The clocks of provider and gateway may differ."},
 	} {
 		g := newGateway(t, refuses(description))
 		u := newUser(t)
@@ -295,6 +296,18 @@ func TestUsage(t *testing.T) {
 	code, stdout, _ = u.run(t, "", "version")
 	require.Equal(t, 0, code)
 	require.NotEmpty(t, stdout)
+}
+
+func TestWarnOfPlain(t *testing.T) {
+	t.Parallel()
+	for address, warns := range map[string]bool{
+		"http://127.0.0.1:8080": false, "http://localhost": false, "http://[::1]:8080": false, "https://gw.example.com": false, "": false,
+		"http://gw.example.com": true, "http://127.evil.example": true, "http://10.0.0.1": true,
+	} {
+		var said bytes.Buffer
+		program{stderr: &said}.warnOfPlain("gateway", address)
+		require.Equal(t, warns, said.Len() > 0, address)
+	}
 }
 
 func TestInterrupted(t *testing.T) {

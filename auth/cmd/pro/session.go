@@ -170,7 +170,7 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 	}
 	if err != nil {
 		var refused *login.Refusal
-		l.providerRefused = errors.As(err, &refused)
+		l.providerRefused = errors.As(err, &refused) && refused.Status < 500 // else it is in trouble
 		return login.Token{}, err
 	}
 	// The old one may be spent, whatever comes now.

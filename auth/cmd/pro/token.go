@@ -39,7 +39,7 @@ has ended is renewed where nobody is needed for that.`,
 	})
 	p.gatewayFlag(c, &s.Gateway)
 	c.Flags().StringArrayVarP(&functions, "function", "f", nil, "function, or pattern of functions (repeatable)")
-	tlsFlags(c.Flags(), &s.CA, &insecure)
+	tlsFlags(c, &s.CA, &insecure)
 	return c
 }
 
