@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gatehound/gatehound/auth/iam"
@@ -104,7 +105,7 @@ func (c Claims) caller(names []string) *Caller {
 		switch v := c[name].(type) {
 		case nil:
 		case string:
-			values[i] = v
+			values[i] = strings.Clone(v) // of all claims, which need not be kept
 		default:
 			b, _ := json.Marshal(v) // it was JSON
 			values[i] = string(b)

@@ -264,7 +264,7 @@ spec: {policy: [benchmarks], principal: {"jwt:sub": [alice]}, condition: {String
 	if err != nil {
 		return nil, err
 	}
-	s.address, s.path, s.checks = listen, "/function/function", true
+	s.address, s.metrics, s.path, s.checks = listen, metrics, "/function/function", true
 	if s.token, err = b.functionToken(ctx, s); err != nil {
 		s.stop()
 		return nil, err

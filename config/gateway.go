@@ -143,8 +143,12 @@ func ValidSecretName(name string) bool {
 // isLabel is by hand: a regular expression is compiled at every start, of
 // fwatchdog too, which has to be quick.
 func isLabel(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" &&
-		s[0] != '-' && s[len(s)-1] != '-'
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && s[0] != '-' && s[len(s)-1] != '-'
 }
 
 // ParseGateway reads the gateway's configuration from environ, a list of

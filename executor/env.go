@@ -3,8 +3,9 @@ package executor
 import (
 	"bytes"
 	"fmt"
-	"net/textproto"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -12,7 +13,7 @@ import (
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
-// requestEnv returns base and what CGI-like functions read of a request:
+// requestEnv returns what CGI-like functions read of a request:
 // Http_<Header_Name>, Http_Method, Http_Query, Http_Path (decoded) and
 // Http_Transfer_Encoding. A header that came more than once is one variable with
 // all values, as CGI has it (RFC 3875, section 4.1.18): joined by ", ", and by
@@ -25,7 +26,7 @@ import (
 //   - Proxy, which where names ignore case is HTTP_PROXY (CVE-2016-5385);
 //   - Host, Trailer, which upstream's server takes out too;
 //   - values with a NUL, which no environment can hold.
-func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]string, error) {
+func requestEnv(h *fasthttp.RequestHeader, target []byte) ([]string, error) {
 	path, query, _ := bytes.Cut(target, []byte("?"))
 	decoded, err := url.PathUnescape(string(path))
 	if err != nil {
@@ -35,34 +36,32 @@ func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]stri
 		return nil, fmt.Errorf("%w: NUL in the request target", reverseproxy.ErrBadBody)
 	}
 
-	const reserved = -1
-	at := map[string]int{ // which of headers a variable is
-		"Method": reserved, "Path": reserved, "Query": reserved, "Transfer_Encoding": reserved,
-		"Proxy": reserved, "Host": reserved, "Trailer": reserved,
-	}
-	var headers [][]byte // "Http_Name=value"
+	at := make(map[string]int, 8) // which of headers a variable is
+	var headers [][]byte          // "Http_Name=value"
 	for name, value := range h.AllInOrder() {
-		if bytes.ContainsFunc(name, notPlain) || bytes.IndexByte(value, 0) >= 0 {
+		variable, ok := appendVariable(make([]byte, 0, 64), name)
+		if !ok || bytes.IndexByte(value, 0) >= 0 {
 			continue
 		}
-		variable := strings.ReplaceAll(textproto.CanonicalMIMEHeaderKey(string(name)), "-", "_")
-		i, seen := at[variable]
-		if i == reserved {
+		switch string(variable) {
+		case "Http_Method", "Http_Path", "Http_Query", "Http_Transfer_Encoding", "Http_Proxy", "Http_Host", "Http_Trailer":
 			continue
 		}
+		i, seen := at[string(variable)]
 		if !seen {
-			i = len(headers)
-			at[variable] = i
-			headers = append(headers, []byte("Http_"+variable+"="))
-		} else if variable == "Cookie" {
-			headers[i] = append(headers[i], "; "...)
-		} else {
-			headers[i] = append(headers[i], ", "...)
+			at[string(variable)] = len(headers)
+			kv := make([]byte, 0, len(variable)+1+len(value))
+			headers = append(headers, append(append(append(kv, variable...), '='), value...))
+			continue
 		}
-		headers[i] = append(headers[i], value...)
+		separator := ", "
+		if string(variable) == "Http_Cookie" {
+			separator = "; "
+		}
+		headers[i] = append(append(headers[i], separator...), value...)
 	}
 
-	env := append(make([]string, 0, len(base)+len(headers)+4), base...)
+	env := make([]string, 0, len(headers)+6)
 	for _, kv := range headers {
 		env = append(env, string(kv))
 	}
@@ -77,12 +76,50 @@ func requestEnv(base []string, h *fasthttp.RequestHeader, target []byte) ([]stri
 	if length == -1 {
 		env = append(env, "Http_Transfer_Encoding=chunked")
 	}
-	if _, sent := at["Content_Length"]; !sent && length > 0 { // chunks that ReadBody has read
-		env = append(env, fmt.Sprintf("Http_Content_Length=%d", length))
+	if _, sent := at["Http_Content_Length"]; !sent && length > 0 { // chunks that ReadBody has read
+		env = append(env, "Http_Content_Length="+strconv.Itoa(length))
 	}
 	return env, nil
 }
 
-func notPlain(r rune) bool {
-	return !(r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z')
+// appendVariable appends the name of a header's variable, or reports false for one
+// that has none.
+func appendVariable(b, name []byte) ([]byte, bool) {
+	b = append(b, "Http_"...)
+	upper := true
+	for _, c := range name {
+		switch {
+		case c == '-':
+			b, upper = append(b, '_'), true
+			continue
+		case 'a' <= c && c <= 'z':
+			if upper {
+				c -= 'a' - 'A'
+			}
+		case 'A' <= c && c <= 'Z':
+			if !upper {
+				c += 'a' - 'A'
+			}
+		case c < '0' || c > '9':
+			return nil, false
+		}
+		b, upper = append(b, c), false
+	}
+	return b, true
+}
+
+// override returns base with a request's variables, which replace those of base
+// with the same name.
+func override(base, request []string) []string {
+	env := make([]string, 0, len(base)+len(request))
+	for _, kv := range base {
+		if strings.HasPrefix(kv, "Http_") {
+			name, _, _ := strings.Cut(kv, "=")
+			if slices.ContainsFunc(request, func(kv string) bool { return len(kv) > len(name) && kv[:len(name)] == name && kv[len(name)] == '=' }) {
+				continue
+			}
+		}
+		env = append(env, kv)
+	}
+	return append(env, request...)
 }

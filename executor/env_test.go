@@ -22,10 +22,10 @@ func parseHeader(t testing.TB, raw string) *fasthttp.RequestHeader {
 
 func TestRequestEnv(t *testing.T) {
 	t.Parallel()
-	base := []string{"PATH=/bin", "Http_Method=FAKE"}
+	base := []string{"PATH=/bin", "Http_Method=FAKE", "Http_Methods=x"}
 	for _, c := range []struct {
 		name, headers, target string
-		want                  []string // after base
+		want                  []string // without the length
 	}{
 		{"plain", "x-call-id: 7\r\nUser-Agent: curl\r\n", "/a%20b/c?q=%20&r",
 			[]string{"Http_X_Call_Id=7", "Http_User_Agent=curl", "Http_Method=POST", "Http_Query=q=%20&r", "Http_Path=/a b/c"}},
@@ -42,14 +42,14 @@ func TestRequestEnv(t *testing.T) {
 			[]string{"Http_Method=POST", "Http_Path=/", "Http_Transfer_Encoding=chunked"}},
 	} {
 		raw := "POST " + c.target + " HTTP/1.1\r\nHost: fn\r\n" + c.headers + "\r\n"
-		env, err := requestEnv(base, parseHeader(t, raw), []byte(c.target))
+		env, err := requestEnv(parseHeader(t, raw), []byte(c.target))
 		require.NoError(t, err, c.name)
-		got := slices.DeleteFunc(env[len(base):], func(kv string) bool { return strings.HasPrefix(kv, "Http_Content_Length=") })
+		got := slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "Http_Content_Length=") })
 		require.Equal(t, c.want, got, c.name)
-		require.Equal(t, base, env[:len(base)], c.name)
+		require.Equal(t, append([]string{"PATH=/bin", "Http_Methods=x"}, env...), override(base, env), c.name)
 	}
 	for _, target := range []string{"/%00", "/%zz", "/%", "/a?\x00"} {
-		_, err := requestEnv(nil, parseHeader(t, "GET / HTTP/1.1\r\nHost: fn\r\n\r\n"), []byte(target))
+		_, err := requestEnv(parseHeader(t, "GET / HTTP/1.1\r\nHost: fn\r\n\r\n"), []byte(target))
 		require.ErrorIs(t, err, reverseproxy.ErrBadBody, "%q", target)
 	}
 }
@@ -66,13 +66,13 @@ func FuzzRequestEnv(f *testing.F) {
 		if h.Read(bufio.NewReader(strings.NewReader(raw))) != nil {
 			return
 		}
-		env, err := requestEnv([]string{"Http_Method=x"}, h, []byte(target))
+		env, err := requestEnv(h, []byte(target))
 		if err != nil {
 			return
 		}
 		// What a process sees: os/exec's own rules, the last one wins.
 		cmd := exec.Command("true")
-		cmd.Env = env
+		cmd.Env = override([]string{"Http_Method=x"}, env)
 		seen := map[string]string{}
 		for _, kv := range cmd.Environ() {
 			k, v, ok := strings.Cut(kv, "=")
@@ -80,12 +80,12 @@ func FuzzRequestEnv(f *testing.F) {
 			seen[k] = v
 		}
 		require.Equal(t, "PUT", seen["Http_Method"])
-		for _, kv := range env[1:] {
+		for _, kv := range env {
 			require.True(t, strings.HasPrefix(kv, "Http_"), kv)
 			require.NotContains(t, kv, "\x00")
 		}
 		names := map[string]bool{}
-		for _, kv := range env[1:] {
+		for _, kv := range env {
 			k, _, _ := strings.Cut(kv, "=")
 			require.False(t, names[k], "%s is set twice", k)
 			names[k] = true

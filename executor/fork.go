@@ -25,10 +25,11 @@ type forks struct {
 	kill    context.Context
 	killAll context.CancelFunc
 	running sync.WaitGroup
-	found   atomic.Bool // the program is there
+	program atomic.Pointer[string] // the command's file, once Run has found it
 }
 
 func newForks(c Config) *forks {
+	c.Env = c.environ()
 	f := &forks{config: c}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	f.kill, f.killAll = context.WithCancel(context.Background())
@@ -38,10 +39,11 @@ func newForks(c Config) *forks {
 // Run waits for ctx's end and then ends the processes that are left. It fails
 // at once when there is no such program.
 func (f *forks) Run(ctx context.Context) error {
-	if err := f.config.lookup(); err != nil {
+	program, err := f.config.lookup()
+	if err != nil {
 		return err
 	}
-	f.found.Store(true)
+	f.program.Store(&program)
 	<-ctx.Done()
 	f.cancel(ErrShutdown)
 	f.running.Wait()
@@ -53,18 +55,19 @@ func (f *forks) Kill() { f.killAll() }
 
 // Ready reports whether Run has found the program. A fork needs no start of its
 // own, but who was told that a misspelt one is ready would end what ran before.
-func (f *forks) Ready() bool { return f.found.Load() }
+func (f *forks) Ready() bool { return f.program.Load() != nil }
 
 // fork is one request's process.
 type fork struct {
 	*process
 	cancel  context.CancelCauseFunc
 	conn    net.Conn
-	feeding chan struct{} // closed when feed has returned
+	late    *time.Timer   // attends to a process that had its input at the start; nil = feed does
+	feeding chan struct{} // closed when feed, or what late starts, has returned
 	ending  chan struct{} // closed when it should
 	body    bodyState     // valid after feeding
 	ended   func(left bool)
-	logf    func(format string, args ...any)
+	config  Config
 
 	received, sent *excerpt // for Config.ReadDebug and WriteDebug; nil = off
 }
@@ -79,14 +82,38 @@ const (
 	bodyBroken                    // no telling where the next request begins
 )
 
+// attendDelay is how old a call with a small body is before somebody looks
+// whether the client is there and what the process writes to its log: what ends
+// sooner costs no goroutine.
+const attendDelay = 5 * time.Millisecond
+
 // fork starts the process of one request and feeds it body, of which size
 // bytes must come; size -1 = the client's chunks. The caller must call end.
 func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size int) (*fork, error) {
-	env, err := requestEnv(f.config.Env, &ctx.Request.Header, call.Target)
+	env, err := requestEnv(&ctx.Request.Header, call.Target)
 	if err != nil {
 		return nil, err
 	}
-	env = withTraceparent(env, call.Traceparent)
+	program := f.program.Load()
+	if program == nil { // Run has not come so far
+		found, err := f.config.lookup()
+		if err != nil {
+			return nil, err
+		}
+		program = &found
+	}
+	l := launch{
+		program: *program,
+		env:     override(f.config.Env, withTraceparent(env, call.Traceparent)),
+		delay:   f.config.killDelay(time.Second),
+	}
+	if 0 <= size && size <= maxInput {
+		// The server has read so much of a body before it calls us.
+		l.input = make([]byte, size)
+		if _, err := io.ReadFull(body, l.input); err != nil {
+			return nil, reverseproxy.BodyFailure(ctx.Conn(), err)
+		}
+	}
 	runCtx, cancel := context.WithCancelCause(f.ctx)
 	stopTimer := func() bool { return true }
 	if call.Timeout > 0 {
@@ -103,21 +130,31 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 			f.running.Done()
 		}
 	}
-	if p, err = f.config.start(runCtx, f.kill, env, f.config.killDelay(time.Second), false); err != nil {
+	if p, err = f.config.start(runCtx, f.kill, l); err != nil {
 		ended(false)
 		return nil, err
 	}
 	k := &fork{
-		process: p, cancel: cancel, conn: ctx.Conn(), ended: ended, logf: f.config.logf,
+		process: p, config: f.config, cancel: cancel, conn: ctx.Conn(), ended: ended,
 		feeding: make(chan struct{}), ending: make(chan struct{}),
 	}
 	if f.config.ReadDebug {
 		k.received = &excerpt{}
+		k.received.Write(l.input)
 	}
 	if f.config.WriteDebug {
 		k.sent = &excerpt{}
 	}
-	go k.feed(body, size)
+	if l.input != nil {
+		k.late = time.AfterFunc(attendDelay, func() {
+			defer close(k.feeding)
+			p.attend(f.config)
+			k.watch()
+		})
+	} else {
+		p.attend(f.config)
+		go k.feed(body, size)
+	}
 	return k, nil
 }
 
@@ -132,7 +169,7 @@ func (f *forks) killLeftovers(p *process) {
 	case <-f.ctx.Done():
 	case <-f.kill.Done():
 	}
-	killGroup(p.cmd.Process)
+	killGroup(p.child)
 }
 
 // feed writes the request's body to the process and then watches the client,
@@ -157,8 +194,14 @@ func (k *fork) feed(body io.Reader, size int) {
 		}
 		k.stdin.Close()
 	}
+	k.watch()
+}
+
+// watch ends the process when the client goes.
+func (k *fork) watch() {
+	k.conn.SetReadDeadline(time.Time{}) // the server's is for reading the request
 	select {
-	case <-k.ending: // whose deadline wholeBody may have taken back
+	case <-k.ending: // whose deadline this, or wholeBody, may have taken back
 		return
 	default:
 	}
@@ -202,35 +245,47 @@ func (k *fork) end() {
 	default:
 		k.cancel(reverseproxy.ErrClientGone)
 	}
-	select {
-	case <-k.feeding:
-	default:
-		// Wake the feeder where it reads from the client or watches it. In the
-		// midst of a body the deadline stays: a server that went on reading
-		// could take the rest of a chunk for the next request.
-		close(k.ending)
-		k.conn.SetReadDeadline(time.Unix(1, 0))
-		k.stdin.Close()
-		<-k.feeding
-		switch k.body {
-		case bodyRead:
-			k.conn.SetReadDeadline(time.Time{})
-		case bodyUnwanted:
-			k.conn.SetReadDeadline(time.Now().Add(time.Second))
-		}
+	if k.late == nil || !k.late.Stop() {
+		k.endFeeding()
+	} else if !k.closeStderr() {
+		k.logStderr(k.config)
 	}
 	if c, ok := k.conn.(interface{ Linger() }); ok && k.body != bodyRead {
 		c.Linger() // if the server closes the connection now
 	}
-	<-k.exited
+	k.wait()
 	left := k.release()
 	if k.received != nil {
-		k.logf("Request body: %s", k.received)
+		k.config.logf("Request body: %s", k.received)
 	}
 	if k.sent != nil {
-		k.logf("Response body: %s", k.sent)
+		k.config.logf("Response body: %s", k.sent)
 	}
 	k.ended(left)
+}
+
+// endFeeding has feed, or watch, return, and the connection ready for the server.
+func (k *fork) endFeeding() {
+	select {
+	case <-k.feeding:
+		return
+	default:
+	}
+	// Wake the feeder where it reads from the client or watches it. In the
+	// midst of a body the deadline stays: a server that went on reading
+	// could take the rest of a chunk for the next request.
+	close(k.ending)
+	k.conn.SetReadDeadline(time.Unix(1, 0))
+	if k.stdin != nil {
+		k.stdin.Close()
+	}
+	<-k.feeding
+	switch k.body {
+	case bodyRead:
+		k.conn.SetReadDeadline(time.Time{})
+	case bodyUnwanted:
+		k.conn.SetReadDeadline(time.Now().Add(time.Second))
+	}
 }
 
 // excerpt keeps the begin of what is written to it; nil keeps nothing.

@@ -7,17 +7,17 @@ import (
 	"syscall"
 )
 
-// terminateGroup asks every process of the group that p leads to end.
-func terminateGroup(p *os.Process) error { return signalGroup(p, syscall.SIGTERM) }
+// terminateGroup asks every process of the group that c leads to end.
+func terminateGroup(c *child) error { return signalGroup(c, syscall.SIGTERM) }
 
-// killGroup ends every process of the group that p leads.
-func killGroup(p *os.Process) error { return signalGroup(p, syscall.SIGKILL) }
+// killGroup ends every process of the group that c leads.
+func killGroup(c *child) error { return signalGroup(c, syscall.SIGKILL) }
 
-// groupExists reports whether there is a process in the group that p led.
-func groupExists(p *os.Process) bool { return signalGroup(p, 0) == nil }
+// groupExists reports whether there is a process in the group that c led.
+func groupExists(c *child) bool { return signalGroup(c, 0) == nil }
 
-func signalGroup(p *os.Process, s syscall.Signal) error {
-	if err := syscall.Kill(-p.Pid, s); err == syscall.ESRCH {
+func signalGroup(c *child, s syscall.Signal) error {
+	if err := syscall.Kill(-c.pid, s); err == syscall.ESRCH {
 		return os.ErrProcessDone
 	} else {
 		return err

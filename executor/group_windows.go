@@ -1,9 +1,6 @@
 package executor
 
-import (
-	"os"
-	"syscall"
-)
+import "syscall"
 
 // groupAttr keeps a Ctrl-C on the watchdog's console from the function.
 func groupAttr() *syscall.SysProcAttr {
@@ -11,10 +8,10 @@ func groupAttr() *syscall.SysProcAttr {
 }
 
 // terminateGroup kills the process: Windows has no SIGTERM.
-func terminateGroup(p *os.Process) error { return p.Kill() }
+func terminateGroup(c *child) error { return c.cmd.Process.Kill() }
 
 // killGroup kills the process; its own children are out of reach.
-func killGroup(p *os.Process) error { return p.Kill() }
+func killGroup(c *child) error { return c.cmd.Process.Kill() }
 
 // groupExists reports false: children are out of reach.
-func groupExists(*os.Process) bool { return false }
+func groupExists(*child) bool { return false }

@@ -73,15 +73,19 @@ func (h *HTTP) Run(ctx context.Context) error {
 	defer close(h.exited)
 	defer h.upstream.Close()
 
-	if err := h.config.lookup(); err != nil {
+	program, err := h.config.lookup()
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p, err := h.config.start(ctx, h.kill, h.config.Env, h.config.killDelay(10*time.Second), true)
+	p, err := h.config.start(ctx, h.kill, launch{
+		program: program, env: h.config.environ(), delay: h.config.killDelay(10 * time.Second), logStdout: true,
+	})
 	if err != nil {
 		return err
 	}
+	p.attend(h.config)
 	go h.probe(ctx)
 
 	err = p.wait()

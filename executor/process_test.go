@@ -59,8 +59,9 @@ func TestProcessGroupIsKilled(t *testing.T) {
 			delay = time.Hour
 		}
 		c := Config{Command: []string{"sh", "-c", `trap "" TERM; sleep 300 & echo $!; wait`}, Stderr: io.Discard}
-		p, err := c.start(ctx, kill, nil, delay, false)
+		p, err := c.start(ctx, kill, launch{program: "/bin/sh", delay: delay})
 		require.NoError(t, err)
+		p.attend(c)
 		var child int
 		_, err = fmt.Fscan(p.stdout, &child)
 		require.NoError(t, err)

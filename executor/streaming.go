@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -14,10 +15,24 @@ import (
 // Streaming forks a process for each request. The body is its stdin, its stdout
 // is streamed to the client while the process runs, and while the body is still
 // being sent if it likes. It is safe for concurrent use.
-type Streaming struct{ *forks }
+type Streaming struct {
+	*forks
+	buffers sync.Pool // of *buffers
+}
 
 // NewStreaming returns the streaming mode of c.
-func NewStreaming(c Config) *Streaming { return &Streaming{newForks(c)} }
+func NewStreaming(c Config) *Streaming {
+	return &Streaming{newForks(c), sync.Pool{New: func() any {
+		return &buffers{in: bufio.NewReader(nil), piece: make([]byte, 32<<10)}
+	}}}
+}
+
+// buffers are those of one response. Without their reuse, calls kept the garbage
+// collector busy.
+type buffers struct {
+	in    *bufio.Reader // reads from a fork
+	piece []byte
+}
 
 // Invoke answers ctx with the output of a new process: 200, or what its CGI
 // header says, with its first byte or its clean end. An error before that
@@ -29,7 +44,8 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 	if err != nil {
 		return err
 	}
-	out := &output{fork: k, in: bufio.NewReader(readerFunc(k.read))}
+	out := &output{fork: k, buffers: s.buffers.Get().(*buffers), pool: &s.buffers}
+	out.in.Reset(readerFunc(k.read))
 	var header cgiHeader
 	if s.config.CGIHeaders {
 		header, err = readCGIHeader(out.in)
@@ -42,16 +58,16 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		k.end()
+		out.Close()
 		return err
 	}
 	header.apply(&ctx.Response.Header, s.config.ContentType)
 	if err != nil {
-		k.end()
+		out.Close()
 		return nil
 	}
 	ctx.SetBodyStream(out, -1)
-	ctx.Response.ImmediateHeaderFlush = true
+	ctx.Response.ImmediateHeaderFlush = out.in.Buffered() == 0 // else it goes with the first piece
 	if !ctx.Request.Header.IsHTTP11() {
 		out.untilClose(ctx)
 	}
@@ -61,7 +77,8 @@ func (s *Streaming) Invoke(ctx *fasthttp.RequestCtx, call Call) error {
 // output is the body of a streaming response.
 type output struct {
 	*fork
-	in     *bufio.Reader // reads from fork
+	*buffers
+	pool   *sync.Pool // where buffers go
 	whole  bool
 	n      int64
 	onEnd  func()
@@ -91,7 +108,7 @@ func (o *output) SupportsBodyWriteTo() bool { return true }
 // WriteTo passes on each piece of output as it comes, with a larger buffer than
 // fasthttp's own: half the time for a large body.
 func (o *output) WriteTo(w io.Writer) (int64, error) {
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{o}, make([]byte, 32<<10))
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{o}, o.piece)
 }
 
 // Sent returns how many bytes of body were read so far.
@@ -119,6 +136,9 @@ func (o *output) Close() error {
 	if !o.closed {
 		o.closed = true
 		o.end()
+		o.in.Reset(nil)
+		o.pool.Put(o.buffers)
+		o.buffers = nil
 	}
 	return nil
 }

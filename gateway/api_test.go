@@ -53,6 +53,10 @@ func (p *recorder) take() string {
 	return asked
 }
 
+func (p *recorder) Ready(provider.Function) (provider.Endpoint, bool) {
+	return provider.Endpoint{}, false
+}
+
 func (p *recorder) Endpoint(context.Context, provider.Function) (provider.Endpoint, error) {
 	return provider.Endpoint{}, provider.ErrNotFound
 }

@@ -29,6 +29,16 @@ type calls struct {
 	total   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 	ended   atomic.Uint64
+	// usual is the status that was answered last: looking up its series by label
+	// each time costs more than counting.
+	usual atomic.Pointer[outcome]
+}
+
+// outcome are the series of one status.
+type outcome struct {
+	status  int
+	total   prometheus.Counter
+	seconds prometheus.Observer
 }
 
 func newCalls(f provider.Function) *calls {
@@ -52,22 +62,34 @@ func newCalls(f provider.Function) *calls {
 	}
 }
 
-// invoked counts a call's begin, and its end when the result is called with
-// the status answered.
-func (m *functionMetrics) invoked(f provider.Function) func(status int) {
-	begin := time.Now()
+// call is one that has begun.
+type call struct {
+	of    *calls
+	begin time.Time
+}
+
+// invoked counts a call's begin.
+func (m *functionMetrics) invoked(f provider.Function) call {
 	counted, ok := m.calls.Load(f)
 	if !ok {
 		counted, _ = m.calls.LoadOrStore(f, newCalls(f))
 	}
-	c := counted.(*calls)
-	c.started.Inc()
-	return func(status int) {
+	c := call{counted.(*calls), time.Now()}
+	c.of.started.Inc()
+	return c
+}
+
+// end counts a call's end by the status answered.
+func (c call) end(status int) {
+	o := c.of.usual.Load()
+	if o == nil || o.status != status {
 		code := strconv.Itoa(status)
-		c.total.WithLabelValues(code).Inc()
-		c.ended.Add(1)
-		c.seconds.WithLabelValues(code).Observe(time.Since(begin).Seconds())
+		o = &outcome{status, c.of.total.WithLabelValues(code), c.of.seconds.WithLabelValues(code)}
+		c.of.usual.Store(o)
 	}
+	o.total.Inc()
+	c.of.ended.Add(1)
+	o.seconds.Observe(time.Since(c.begin).Seconds())
 }
 
 // invocations returns how many calls of f have ended.

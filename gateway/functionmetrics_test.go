@@ -83,9 +83,9 @@ func TestDeletedFunction(t *testing.T) {
 	p := &inventory{}
 	p.set(nil, env, secret)
 	m := newMetrics(p, zerolog.Nop())
-	m.functions.invoked(env)(200)
-	m.functions.invoked(env)(504)
-	m.functions.invoked(secret)(200)
+	m.functions.invoked(env).end(200)
+	m.functions.invoked(env).end(504)
+	m.functions.invoked(secret).end(200)
 	running := m.functions.invoked(env)
 	hidden := []string{
 		"gateway_function_invocation_started env.hidden 1",
@@ -110,11 +110,11 @@ func TestDeletedFunction(t *testing.T) {
 	p.set(nil, secret)
 	m.functions.forget(env)
 	require.ElementsMatch(t, hidden, scrape(t, m))
-	running(200)
+	running.end(200)
 	require.ElementsMatch(t, hidden, scrape(t, m), "a call that ends later brings nothing back")
 	require.Zero(t, m.functions.invocations(env))
 	p.set(nil, env, secret)
-	m.functions.invoked(env)(200)
+	m.functions.invoked(env).end(200)
 	again := []string{
 		replicas,
 		"gateway_function_invocation_started env.dev 1",
@@ -139,7 +139,7 @@ func TestCountingRaces(t *testing.T) {
 		running.Go(func() {
 			f := provider.Function{Namespace: "dev", Name: fmt.Sprint("f", i%2)}
 			for range 300 {
-				m.functions.invoked(f)(200)
+				m.functions.invoked(f).end(200)
 				m.functions.forget(f)
 			}
 		})

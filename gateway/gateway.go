@@ -152,7 +152,7 @@ func (g *Gateway) serve(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 	}
 	if after, isCall := bytes.CutPrefix(path, []byte("/function/")); isCall {
-		g.invoke(ctx, after, rest)
+		g.invoke(ctx, after, rest, started)
 	} else {
 		g.dispatch(ctx, string(path), string(rest))
 	}

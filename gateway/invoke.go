@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
@@ -22,8 +21,7 @@ import (
 
 // invoke forwards one function call: after is what follows /function/ in the
 // path, query the query with its question mark.
-func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
-	started := time.Now()
+func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte, started time.Time) {
 	label, rest := after, []byte("/")
 	if i := bytes.IndexByte(after, '/'); i >= 0 {
 		label, rest = after[:i], after[i:]
@@ -34,24 +32,27 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(string(label))))
 		return
 	}
-	identify(ctx, started)
-	g.hidePassword(ctx)
-	waiting, stop := g.attend(ctx)
-	endpoint, err := g.config.Provider.Endpoint(waiting, f)
-	stop()
-	if err != nil {
-		g.refuseEndpoint(ctx, f, err)
-		return
+	g.identify(ctx, started)
+	endpoint, ready := g.config.Provider.Ready(f)
+	if !ready {
+		var err error
+		waiting, stop := g.attend(ctx)
+		endpoint, err = g.config.Provider.Endpoint(waiting, f)
+		stop()
+		if err != nil {
+			g.refuseEndpoint(ctx, f, err)
+			return
+		}
 	}
 
 	if endpoint.Prefix != "" && climbs(rest) {
 		plain(ctx, http.StatusBadRequest, `the path has a ".." segment or a bad percent-encoding`)
 		return
 	}
-	done, meter := g.metrics.functions.invoked(f), g.meter(f, endpoint)
+	counted, meter := g.metrics.functions.invoked(f), g.meter(f, endpoint)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
-	err = endpoint.Upstream.Forward(ctx, reverseproxy.Options{
+	err := endpoint.Upstream.Forward(ctx, reverseproxy.Options{
 		Target:      target,
 		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
@@ -60,7 +61,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte) {
 	if err != nil {
 		g.refuse(ctx, f, err)
 	}
-	done(ctx.Response.StatusCode())
+	counted.end(ctx.Response.StatusCode())
 	if meter != nil {
 		meter(ctx)
 	}
@@ -104,8 +105,7 @@ func climbs(path []byte) bool {
 }
 
 const (
-	// attendAfter is how old a call is before its client is looked for, so that
-	// warm functions pay for a timer alone.
+	// attendAfter is how old a call is before its client is looked for.
 	attendAfter = 30 * time.Millisecond
 	attendEvery = 200 * time.Millisecond
 )
@@ -203,47 +203,44 @@ func parseFunction(label string) (f provider.Function, dotted, ok bool) {
 // identify gives a call and its answer X-Call-Id, the caller's if it sent one,
 // and X-Start-Time in nanoseconds. Names come in the case in which the caller
 // wrote them, so what is replaced is looked for by hand.
-func identify(ctx *fasthttp.RequestCtx, started time.Time) {
+//
+// It takes the administrator's password out of the call. A browser that
+// remembers it sends it by itself to whatever of our origin answers 401 with our
+// realm (RFC 7617 §2), and every function can.
+func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	h := &ctx.Request.Header
-	var callID string
+	var callID []byte
 	var replaced []string
 	for name, value := range h.All() {
-		isCallID := bytes.EqualFold(name, []byte(callIDHeader))
-		if isCallID && callID == "" {
-			callID = string(value)
+		switch {
+		case equalFold(name, callIDHeader):
+			if len(callID) == 0 {
+				callID = bytes.Clone(value)
+			}
+		case equalFold(name, startTimeHeader):
+		case equalFold(name, "Authorization") && g.config.Admin.Match([][]byte{value}):
+		default:
+			continue
 		}
-		if isCallID || bytes.EqualFold(name, []byte(startTimeHeader)) {
-			replaced = append(replaced, string(name))
-		}
+		replaced = append(replaced, string(name))
 	}
 	for _, name := range replaced {
 		h.Del(name)
 	}
-	if callID == "" {
-		callID = uuid.NewString()
+	if len(callID) == 0 {
+		callID = appendID(make([]byte, 0, 36))
 	}
-	startTime := strconv.FormatInt(started.UnixNano(), 10)
-	h.Set(callIDHeader, callID)
-	h.Set(startTimeHeader, startTime)
+	startTime := strconv.AppendInt(make([]byte, 0, 20), started.UnixNano(), 10)
+	h.SetCanonical([]byte(callIDHeader), callID)
+	h.SetCanonical([]byte(startTimeHeader), startTime)
 	// Set before the answer comes, they win over the function's own.
-	ctx.Response.Header.Set(callIDHeader, callID)
-	ctx.Response.Header.Set(startTimeHeader, startTime)
+	ctx.Response.Header.SetCanonical([]byte(callIDHeader), callID)
+	ctx.Response.Header.SetCanonical([]byte(startTimeHeader), startTime)
 }
 
-// hidePassword takes the administrator's password out of a call. A browser that
-// remembers it sends it by itself to whatever of our origin answers 401 with our
-// realm (RFC 7617 §2), and every function can.
-func (g *Gateway) hidePassword(ctx *fasthttp.RequestCtx) {
-	h := &ctx.Request.Header
-	var names []string
-	for name, value := range h.All() {
-		if bytes.EqualFold(name, []byte("Authorization")) && g.config.Admin.Match([][]byte{value}) {
-			names = append(names, string(name))
-		}
-	}
-	for _, name := range names {
-		h.Del(name)
-	}
+// equalFold compares field names without regard to case. Most differ in length.
+func equalFold(name []byte, other string) bool {
+	return len(name) == len(other) && strings.EqualFold(string(name), other)
 }
 
 // clip bounds what an error says back of what a client sent.

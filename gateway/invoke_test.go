@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -23,8 +22,8 @@ type behindPrefix struct {
 	upstream          *reverseproxy.Upstream
 }
 
-func (p behindPrefix) Endpoint(_ context.Context, f provider.Function) (provider.Endpoint, error) {
-	return provider.Endpoint{Upstream: p.upstream, Prefix: "/function/" + f.String()}, nil
+func (p behindPrefix) Ready(f provider.Function) (provider.Endpoint, bool) {
+	return provider.Endpoint{Upstream: p.upstream, Prefix: "/function/" + f.String()}, true
 }
 
 // TestPathStaysBehindPrefix: a caller must not reach the provider's API through

@@ -167,6 +167,10 @@ type metered struct {
 	endpoint          func(provider.Function) (provider.Endpoint, error)
 }
 
+func (p metered) Ready(provider.Function) (provider.Endpoint, bool) {
+	return provider.Endpoint{}, false
+}
+
 func (p metered) Endpoint(_ context.Context, f provider.Function) (provider.Endpoint, error) {
 	return p.endpoint(f)
 }

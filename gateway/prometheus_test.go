@@ -83,7 +83,7 @@ func TestInvocationsFromPrometheus(t *testing.T) {
 	a := newAPI(t, func(c *Config) { c.Prometheus = p.address })
 	a.gateway.counts.client.Timeout = 20 * time.Second // this machine may be slow
 	cows := func() float64 { return a.gateway.metrics.functions.invocations(mustFunction(t, a.gateway, "cows.dev")) }
-	a.gateway.metrics.functions.invoked(mustFunction(t, a.gateway, "cows.dev"))(200)
+	a.gateway.metrics.functions.invoked(mustFunction(t, a.gateway, "cows.dev")).end(200)
 	list := func() map[string]float64 {
 		status, answer := a.send(t, "GET", "/system/functions?namespace=dev", asAdmin, "")
 		require.Equal(t, 200, status, answer)

@@ -1,7 +1,9 @@
 package gateway
 
 import (
-	"github.com/google/uuid"
+	"crypto/rand"
+	"encoding/hex"
+
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 )
@@ -24,9 +26,22 @@ func setRequestID(ctx *fasthttp.RequestCtx) {
 		id = string(given[0])
 	}
 	if id == "" || len(id) > maxRequestID || !visible(id) {
-		id = uuid.NewString()
+		id = string(appendID(nil))
 	}
 	ctx.Response.Header.Set(requestIDHeader, id)
+}
+
+// appendID appends a random UUID (RFC 9562 §5.4).
+func appendID(dst []byte) []byte {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	id[6] = id[6]&0x0f | 4<<4
+	id[8] = id[8]&0x3f | 2<<6
+	dst = append(hex.AppendEncode(dst, id[:4]), '-')
+	dst = append(hex.AppendEncode(dst, id[4:6]), '-')
+	dst = append(hex.AppendEncode(dst, id[6:8]), '-')
+	dst = append(hex.AppendEncode(dst, id[8:10]), '-')
+	return hex.AppendEncode(dst, id[10:])
 }
 
 // named adds to a line of the log which call or request it is about. The IDs

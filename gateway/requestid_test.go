@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -44,6 +45,21 @@ func TestRequestID(t *testing.T) {
 			require.Regexp(t, `^[0-9a-f]{8}-[0-9a-f-]{27}$`, ids[0], name)
 		}
 		require.Equal(t, ids[0], a.lastLine(t)["request_id"], name)
+	}
+}
+
+func TestAppendID(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for range 1000 {
+		text := string(appendID([]byte("id ")))
+		id, err := uuid.Parse(strings.TrimPrefix(text, "id "))
+		require.NoError(t, err)
+		require.Equal(t, "id "+id.String(), text)
+		require.Equal(t, uuid.Version(4), id.Version())
+		require.Equal(t, uuid.RFC4122, id.Variant())
+		require.False(t, seen[text], "twice")
+		seen[text] = true
 	}
 }
 

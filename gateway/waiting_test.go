@@ -26,6 +26,10 @@ type starting struct {
 	endpoint          func(ctx context.Context) (provider.Endpoint, error)
 }
 
+func (p starting) Ready(provider.Function) (provider.Endpoint, bool) {
+	return provider.Endpoint{}, false
+}
+
 func (p starting) Endpoint(ctx context.Context, _ provider.Function) (provider.Endpoint, error) {
 	return p.endpoint(ctx)
 }

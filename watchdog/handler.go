@@ -198,7 +198,7 @@ func (w *Watchdog) invoke(ctx *fasthttp.RequestCtx, call executor.Call) outcome 
 	}
 	err = whose(err, ctx.Conn().(*reverseproxy.Client))
 	status, internal := executor.Status(err)
-	w.metrics.failures.WithLabelValues(failureCause(err, status)).Inc()
+	w.metrics.failures[failureCause(err, status)].Inc()
 	w.log.Printf("Call failed with %d: %s", status, escape(err.Error()))
 	if status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge {
 		ctx.SetConnectionClose() // where this request ends is not certain

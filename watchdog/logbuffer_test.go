@@ -11,27 +11,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counter counts the writes that reach it.
-type counter struct {
+// writeCounter counts the writes that reach it.
+type writeCounter struct {
 	mu sync.Mutex
 	n  int
 	b  strings.Builder
 }
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *writeCounter) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n++
 	return c.b.Write(p)
 }
 
-func (c *counter) writes() int {
+func (c *writeCounter) writes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
 }
 
-func (c *counter) text() string {
+func (c *writeCounter) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.b.String()
@@ -41,7 +41,7 @@ func TestLogBuffer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var b logBuffer
-		var out counter
+		var out writeCounter
 		s := b.stream(&out)
 		fmt.Fprintln(s, "first")
 		require.Equal(t, "first\n", out.text(), "at once")
@@ -77,7 +77,7 @@ func TestLogBuffer(t *testing.T) {
 func TestLogBufferOrder(t *testing.T) {
 	t.Parallel()
 	var b logBuffer
-	var out counter
+	var out writeCounter
 	var want strings.Builder
 	one, two := b.stream(&out), b.stream(&out)
 	for i := range 1000 {
@@ -96,7 +96,7 @@ func TestLogBufferOrder(t *testing.T) {
 func TestLogBufferUnderLoad(t *testing.T) {
 	t.Parallel()
 	var b logBuffer
-	var out counter
+	var out writeCounter
 	s := b.stream(&out)
 	var all sync.WaitGroup
 	for g := range 8 {

@@ -81,13 +81,24 @@ func serve(c Config) (err error) {
 
 // run runs the watchdog until a signal comes.
 func run(c Config) error {
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP) // which never comes on Windows
-	defer signal.Stop(reload)
+	// Each signal is a round trip to a thread that has to be started first, so
+	// the watchdog comes into being meanwhile.
+	reload, signals, heard := make(chan os.Signal, 1), make(chan os.Signal, 2), make(chan struct{})
+	go func() {
+		signal.Notify(reload, syscall.SIGHUP) // which never comes on Windows
+		signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+		close(heard)
+	}()
+	defer func() {
+		<-heard
+		signal.Stop(reload)
+		signal.Stop(signals)
+	}()
 	w, err := New(c)
 	if err != nil {
 		return err
 	}
+	w.heard = heard
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -100,9 +111,6 @@ func run(c Config) error {
 			}
 		}
 	}()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	defer signal.Stop(signals)
 	go func() {
 		select {
 		case <-signals:

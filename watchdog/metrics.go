@@ -1,23 +1,24 @@
 package watchdog
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/common/expfmt"
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth"
@@ -27,56 +28,35 @@ import (
 
 // metrics are of requests to the function; health checks do not count.
 type metrics struct {
-	registry *prometheus.Registry
-	total    *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	inFlight prometheus.Gauge
-	auth     map[string]prometheus.Counter // by authResult, or what a signature was worth
-	failures *prometheus.CounterVec        // by failureCause
+	watchdog *Watchdog // nil = its own series are left out
+	inFlight counter
+	auth     map[string]*counter // by authResult, or what a signature was worth
+	failures map[string]*counter // by failureCause
 
-	observed sync.Map // outcomeLabels → *observers: those of total and duration
+	observed  atomic.Pointer[map[outcomeLabels]*histogram] // replaced, not changed, under observing
+	observing sync.Mutex
+
+	scraping, scrapes counter
 }
 
-// outcomeLabels are the labels of total and duration.
+// outcomeLabels are the labels of requests and of their durations.
 type outcomeLabels struct {
 	code   int
 	method string
 }
 
-type observers struct {
-	total    prometheus.Counter
-	duration prometheus.Observer
-}
-
 func newMetrics() *metrics {
-	labels := []string{"code", "method"}
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "http_requests_total", Help: "total HTTP requests processed"}, labels),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_request_duration_seconds", Help: "Seconds spent serving HTTP requests.",
-			Buckets: prometheus.DefBuckets}, labels),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "http_requests_in_flight", Help: "total HTTP requests in-flight"}),
-		auth: make(map[string]prometheus.Counter),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehound_upstream_errors_total", Help: "Calls that the function did not answer, by cause."}, []string{"cause"}),
-	}
+	m := &metrics{auth: make(map[string]*counter), failures: make(map[string]*counter)}
+	m.observed.Store(&map[outcomeLabels]*histogram{})
 	for _, cause := range []string{"unreachable", "timeout", "client_gone", "bad_request", "failed"} {
-		m.failures.WithLabelValues(cause)
+		m.failures[cause] = &counter{}
 	}
-	m.registry.MustRegister(m.total, m.duration, m.inFlight, m.failures,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // watch adds what is read from w when somebody asks for the metrics.
 func (m *metrics) watch(w *Watchdog) {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "gatehound_build_info", Help: "1, with the program's version."}, []string{"version", "revision"})
-	build.WithLabelValues(config.Version()).Set(1)
-	m.registry.MustRegister(build)
+	m.watchdog = w
 	var results []string
 	if w.keys != nil {
 		results = append(results, "ok", "no_bearer", "invalid", "forbidden", "unavailable", "skipped")
@@ -84,29 +64,60 @@ func (m *metrics) watch(w *Watchdog) {
 	if w.webhooks != nil {
 		results = append(results, "ok", "no_signature", "invalid", "unavailable")
 	}
-	if len(results) > 0 {
-		calls := prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehound_auth_total", Help: "Calls by what their function token, or their signature, was worth."}, []string{"result"})
-		m.registry.MustRegister(calls)
-		for _, result := range results {
-			m.auth[result] = calls.WithLabelValues(result)
+	for _, result := range results {
+		m.auth[result] = &counter{}
+	}
+}
+
+// expose returns everything in Prometheus' text format.
+func (m *metrics) expose() []byte {
+	e := &exposition{}
+	observed := *m.observed.Load()
+	labels := slices.SortedFunc(maps.Keys(observed), func(a, b outcomeLabels) int {
+		return cmp.Or(cmp.Compare(a.code, b.code), strings.Compare(a.method, b.method))
+	})
+	e.family("http_requests_total", "counter", "total HTTP requests processed")
+	for _, l := range labels {
+		e.sample("", float64(observed[l].count()), l.pairs()...)
+	}
+	e.family("http_request_duration_seconds", "histogram", "Seconds spent serving HTTP requests.")
+	for _, l := range labels {
+		e.histogram(observed[l], l.pairs()...)
+	}
+	e.gauge("http_requests_in_flight", "total HTTP requests in-flight", m.inFlight.Value())
+	e.counters("gatehound_upstream_errors_total", "Calls that the function did not answer, by cause.", "cause", m.failures)
+	if len(m.auth) > 0 {
+		e.counters("gatehound_auth_total", "Calls by what their function token, or their signature, was worth.", "result", m.auth)
+	}
+	if w := m.watchdog; w != nil {
+		version, revision := config.Version()
+		e.family("gatehound_build_info", "gauge", "1, with the program's version.")
+		e.sample("", 1, "revision", revision, "version", version)
+		if w.keys != nil {
+			age := math.Inf(1)
+			if at := w.keys.Fetched(); !at.IsZero() {
+				age = time.Since(at).Seconds()
+			}
+			e.gauge("gatehound_jwks_age_seconds", "Seconds since the issuer's keys were last fetched; +Inf = never.", age)
+		}
+		if w.tracer != nil {
+			e.counter("gatehound_spans_dropped_total", "Spans that could not be exported.", float64(w.tracer.dropped.Load()))
 		}
 	}
-	if w.keys != nil {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "gatehound_jwks_age_seconds", Help: "Seconds since the issuer's keys were last fetched; +Inf = never."},
-			func() float64 {
-				if at := w.keys.Fetched(); !at.IsZero() {
-					return time.Since(at).Seconds()
-				}
-				return math.Inf(1)
-			}))
-	}
-	if w.tracer != nil {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "gatehound_spans_dropped_total", Help: "Spans that could not be exported."},
-			func() float64 { return float64(w.tracer.dropped.Load()) }))
-	}
+	e.runtime()
+	e.process()
+	e.gauge("promhttp_metric_handler_requests_in_flight", "Scrapes being answered.", m.scraping.Value())
+	e.family("promhttp_metric_handler_requests_total", "counter", "Scrapes answered, by status.")
+	e.sample("", m.scrapes.Value(), "code", "200")
+	e.sample("", 0, "code", "500") // it cannot fail, but dashboards ask for these
+	e.sample("", 0, "code", "503")
+	return e.text
+}
+
+// pairs are l's labels as sample wants them: methods in lower case, as promhttp
+// has them.
+func (l outcomeLabels) pairs() []string {
+	return []string{"code", strconv.Itoa(l.code), "method", strings.ToLower(l.method)}
 }
 
 // authResult labels what the verifier said.
@@ -151,21 +162,32 @@ func knownMethod(method string) bool {
 	return false
 }
 
-// observe counts a request that is done. Methods are labelled as promhttp does,
-// in lower case.
+// observe counts a request that is done.
 func (m *metrics) observe(method string, status int, took time.Duration) {
 	if !knownMethod(method) {
 		method = "unknown"
 	}
 	m.inFlight.Dec()
 	labels := outcomeLabels{status, method}
-	o, ok := m.observed.Load(labels)
+	h, ok := (*m.observed.Load())[labels]
 	if !ok {
-		code, method := strconv.Itoa(status), strings.ToLower(method)
-		o, _ = m.observed.LoadOrStore(labels, &observers{m.total.WithLabelValues(code, method), m.duration.WithLabelValues(code, method)})
+		h = m.newOutcome(labels)
 	}
-	o.(*observers).total.Inc()
-	o.(*observers).duration.Observe(took.Seconds())
+	h.observe(took)
+}
+
+// newOutcome returns the histogram of labels that were not seen before.
+func (m *metrics) newOutcome(labels outcomeLabels) *histogram {
+	m.observing.Lock()
+	defer m.observing.Unlock()
+	observed := *m.observed.Load()
+	if h, ok := observed[labels]; ok {
+		return h
+	}
+	observed = maps.Clone(observed)
+	observed[labels] = &histogram{}
+	m.observed.Store(&observed)
+	return observed[labels]
 }
 
 // serve serves /metrics on the metrics port until stop is called.
@@ -205,22 +227,17 @@ func (m *metrics) answer(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.Set("Allow", "GET, HEAD")
 		return
 	}
-	families, err := m.registry.Gather()
-	if err != nil {
-		ctx.Error(fmt.Sprintf("An error has occurred while serving metrics:\n\n%s\n", err), http.StatusInternalServerError)
+	m.scraping.Inc()
+	defer m.scraping.Dec()
+	text := m.expose()
+	m.scrapes.Inc()
+	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8; escaping=underscores")
+	if !ctx.Request.Header.HasAcceptEncoding("gzip") {
+		ctx.SetBody(text)
 		return
 	}
-	format := expfmt.Negotiate(http.Header{"Accept": {string(ctx.Request.Header.Peek("Accept"))}})
-	ctx.SetContentType(string(format))
-	out := io.Writer(ctx)
-	if ctx.Request.Header.HasAcceptEncoding("gzip") {
-		ctx.Response.Header.Set("Content-Encoding", "gzip")
-		compressed := gzip.NewWriter(ctx)
-		defer compressed.Close()
-		out = compressed
-	}
-	encoder := expfmt.NewEncoder(out, format)
-	for _, family := range families {
-		encoder.Encode(family) // into memory: only a family of no metrics fails
-	}
+	ctx.Response.Header.Set("Content-Encoding", "gzip")
+	compressed := gzip.NewWriter(ctx)
+	compressed.Write(text)
+	compressed.Close()
 }

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,7 @@ type Watchdog struct {
 	metrics  *metrics
 	activity activity
 
+	heard     <-chan struct{} // closed when signals are heard; nil = they are somebody else's
 	accepting atomic.Bool
 	life      context.Context // ends when nothing is to be served any more
 	closed    chan struct{}   // closed by Close
@@ -238,6 +240,9 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	}
 	defer stopMetrics()
 
+	if w.heard != nil {
+		<-w.heard // who is told that this is ready may send them
+	}
 	if err := w.becomeReady(); err != nil {
 		return err
 	}
@@ -265,6 +270,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	reverseproxy.OnExpect(server, w.expect)
 	serverEnded := make(chan error, 1)
 	go func() { serverEnded <- server.Serve(listener) }()
+	runtime.Gosched() // to it: the log line can wait
 	w.log.Printf("Serving mode %s on %s, function: %q, timeouts: read %s, write %s, exec %s, health %s",
 		s.Mode, listener.Addr(), s.Process, s.ReadTimeout, s.WriteTimeout, s.ExecTimeout, s.HealthcheckInterval)
 
@@ -401,11 +407,13 @@ func writeLock(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	if err := errors.Join(f.Chmod(0o660), f.Close()); err != nil {
-		return err
+	if err = errors.Join(f.Chmod(0o660), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	return os.Rename(f.Name(), path)
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 func (w *Watchdog) becomeUnready() {

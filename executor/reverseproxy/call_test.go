@@ -321,7 +321,7 @@ func TestPoolBounds(t *testing.T) {
 	u := New(Config{Network: "tcp", Address: up, MaxIdle: 2, IdleTimeout: 200 * time.Millisecond})
 	var conns []*conn
 	for range 4 {
-		c, err := u.get(time.Time{})
+		c, err := u.get(time.Now(), time.Time{})
 		require.NoError(t, err)
 		conns = append(conns, c)
 	}
@@ -330,7 +330,7 @@ func TestPoolBounds(t *testing.T) {
 	}
 	require.Equal(t, conns[2:], u.idle)
 	eventually(t, func() bool { return open.Load() == 2 }, "two connections closed")
-	c, err := u.get(time.Time{})
+	c, err := u.get(time.Now(), time.Time{})
 	require.NoError(t, err)
 	require.Same(t, conns[3], c)
 	require.True(t, c.reused)
@@ -338,7 +338,7 @@ func TestPoolBounds(t *testing.T) {
 	u.put(c)
 	require.Equal(t, []*conn{c}, u.idle)
 	time.Sleep(250 * time.Millisecond)
-	c, err = u.get(time.Time{})
+	c, err = u.get(time.Now(), time.Time{})
 	require.NoError(t, err)
 	require.False(t, c.reused)
 	u.put(c)
@@ -378,7 +378,7 @@ func TestIdleLimit(t *testing.T) {
 	require.Len(t, a.idle, 2)
 	eventually(t, func() bool { return open.Load() == 3 }, "the others closed")
 
-	used, err := a.get(time.Time{})
+	used, err := a.get(time.Now(), time.Time{})
 	require.NoError(t, err)
 	require.True(t, used.reused)
 	a.Retire()

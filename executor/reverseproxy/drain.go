@@ -93,7 +93,7 @@ func (l *Listener) retireIdle(newToo bool) int {
 		c.mu.Lock()
 		if c.waiting && (newToo || c.used) {
 			c.retired = true
-			c.Conn.SetReadDeadline(longAgo) // wakes Read
+			c.socket.SetReadDeadline(longAgo) // wakes Read
 		}
 		c.mu.Unlock()
 	}
@@ -103,8 +103,8 @@ func (l *Listener) retireIdle(newToo bool) int {
 // lastLook looks once more for a request on a connection that is being retired,
 // before it reports the end.
 func (c *Client) lastLook(p []byte) (int, error) {
-	c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-	n, err := c.Conn.Read(p)
+	c.socket.SetReadDeadline(time.Now().Add(time.Millisecond))
+	n, err := c.socket.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, net.ErrClosed
 	}
@@ -125,6 +125,6 @@ func (c *Client) setWaiting(waiting bool) {
 	c.used = true
 	if c.retired && !waiting { // a request came after all
 		c.retired = false
-		c.Conn.SetReadDeadline(time.Time{})
+		c.socket.SetReadDeadline(time.Time{})
 	}
 }

@@ -96,11 +96,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if inner, err = l.acceptRest(inner, err); err != nil {
 		return nil, err
 	}
-	return l.adopt(inner), nil
+	return l.adopt(newSocket(inner, l.writeTimeout)), nil
 }
 
-func (l *Listener) adopt(inner net.Conn) *Client {
-	c := &Client{Conn: inner, listener: l, waiting: true}
+func (l *Listener) adopt(inner *socket) *Client {
+	c := &Client{socket: inner, listener: l, waiting: true}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -162,7 +162,7 @@ func (l *Listener) Abort() {
 
 // Client is a connection that a Listener has made.
 type Client struct {
-	net.Conn
+	*socket
 	listener *Listener
 	server   *fasthttp.Server // that may park it; nil = none
 
@@ -243,7 +243,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 
 // Read implements net.Conn.
 func (c *Client) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	n, err := c.socket.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		switch {
 		case c.isRetired():
@@ -260,10 +260,7 @@ func (c *Client) Read(p []byte) (int, error) {
 
 // Write implements net.Conn. The time limit is one write's, not a response's.
 func (c *Client) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.listener.writeTimeout)); err != nil {
-		return 0, err
-	}
-	n, err := c.Conn.Write(p)
+	n, err := c.socket.Write(p)
 	if err != nil {
 		c.mu.Lock()
 		switch {
@@ -301,8 +298,8 @@ func (c *Client) Close() error {
 	}
 	go func() {
 		if c.CloseWrite() == nil {
-			c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
-			io.Copy(io.Discard, c.Conn)
+			c.socket.SetReadDeadline(time.Now().Add(lingerTime))
+			io.Copy(io.Discard, c.socket)
 		}
 		c.listener.forget(c)
 		c.Conn.Close()
@@ -324,14 +321,4 @@ func (c *Client) SetLinger(seconds int) error {
 		return tcp.SetLinger(seconds)
 	}
 	return errors.ErrUnsupported
-}
-
-// SyscallConn implements syscall.Conn, for who watches whether the client is
-// still there.
-func (c *Client) SyscallConn() (syscall.RawConn, error) {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	return sc.SyscallConn()
 }

@@ -49,7 +49,7 @@ func (c *Client) SetReadDeadline(t time.Time) error {
 			t = t.Add(parkAfter - idle) // without another look at the clock
 		}
 	}
-	return c.Conn.SetReadDeadline(t)
+	return c.socket.SetReadDeadline(t)
 }
 
 // park reports whether c, which has met its read deadline, is parked from now
@@ -71,7 +71,7 @@ func (c *Client) stayParked() {
 		c.Conn.Close()
 		return
 	}
-	next := c.listener.adopt(c.Conn)
+	next := c.listener.adopt(c.socket)
 	next.server = c.server
 	c.listener.forget(c)
 	if err := c.server.ServeConn(next); err != nil && !isHangUp(err) {
@@ -101,16 +101,16 @@ func (l *Listener) release() {
 func (c *Client) awaitRequest() bool {
 	c.mu.Lock()
 	if !c.retired {
-		c.Conn.SetReadDeadline(c.idleUntil)
+		c.socket.SetReadDeadline(c.idleUntil)
 	}
 	c.mu.Unlock()
-	data := awaitData(c.Conn)
+	data := awaitData(c.socket)
 	if !data && c.isRetired() { // one more look, as lastLook's
-		c.Conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-		data = awaitData(c.Conn)
+		c.socket.SetReadDeadline(time.Now().Add(time.Millisecond))
+		data = awaitData(c.socket)
 	}
 	c.setWaiting(false) // no drain sets a deadline any more
-	c.Conn.SetReadDeadline(time.Time{})
+	c.socket.SetReadDeadline(time.Time{})
 	return data
 }
 

@@ -281,7 +281,7 @@ func TestParkRetired(t *testing.T) {
 			parked.mu.Lock()
 			c.send(post("late"))
 			parked.retired = true
-			parked.Conn.SetReadDeadline(longAgo)
+			parked.socket.SetReadDeadline(longAgo)
 			parked.mu.Unlock()
 		}
 		l.Listener.mu.Unlock()

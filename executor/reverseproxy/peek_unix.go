@@ -17,9 +17,8 @@ const (
 )
 
 func peek(fd uintptr) peekState {
-	var b [1]byte
 	for {
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		n, err := peekByte(fd)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:

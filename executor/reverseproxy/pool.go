@@ -23,7 +23,7 @@ const maxInterim = 32
 // conn is one connection to the upstream with what it needs for a call. It
 // serves one call at a time.
 type conn struct {
-	net.Conn
+	*socket
 	br     *bufio.Reader
 	resp   fasthttp.Response // of the current call; its body reads from br
 	probe  *probe
@@ -34,6 +34,7 @@ type conn struct {
 	answered bool          // some byte of a response has come
 	readErr  error         // the last read error
 
+	began     time.Time // the current call
 	idleSince time.Time
 }
 
@@ -42,7 +43,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.quietMax > 0 {
 		c.SetReadDeadline(time.Now().Add(c.quietMax))
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.socket.Read(p)
 	c.answered = c.answered || n > 0
 	c.readErr = err
 	return n, err
@@ -83,7 +84,7 @@ func (c *conn) readHeader(interim func()) error {
 }
 
 // get returns an idle connection that is still alive, or a new one.
-func (u *Upstream) get(deadline time.Time) (*conn, error) {
+func (u *Upstream) get(now, deadline time.Time) (*conn, error) {
 	for {
 		u.mu.Lock()
 		n := len(u.idle)
@@ -96,8 +97,8 @@ func (u *Upstream) get(deadline time.Time) (*conn, error) {
 		u.idle = u.idle[:n-1]
 		u.config.Idle.give(1)
 		u.mu.Unlock()
-		if time.Since(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() && !c.spent() {
-			c.reused = true
+		if now.Sub(c.idleSince) < u.config.IdleTimeout && c.probe.quiet() && !c.spent() {
+			c.reused, c.began = true, now
 			return c, nil
 		}
 		c.Close()
@@ -123,7 +124,7 @@ func (u *Upstream) dial(deadline time.Time) (*conn, error) {
 		}
 		return nil, fmt.Errorf("%w: %v", ErrUnreachable, err)
 	}
-	c := &conn{Conn: nc, probe: newProbe(nc)}
+	c := &conn{socket: newSocket(nc, 0), began: time.Now(), probe: newProbe(nc)}
 	c.br = bufio.NewReaderSize(c, maxHeader)
 	c.resp.StreamBody = true
 	c.resp.Header.DisableNormalizing()
@@ -140,7 +141,7 @@ func (u *Upstream) put(c *conn) {
 		c.quietMax = 0
 		c.SetReadDeadline(time.Time{})
 	}
-	c.idleSince = time.Now()
+	c.idleSince = c.began.Add(time.Since(c.began)) // half of what time.Now takes
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed || u.retired {

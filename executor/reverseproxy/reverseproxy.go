@@ -166,12 +166,13 @@ func (u *Upstream) Forward(ctx *fasthttp.RequestCtx, o Options) error {
 		ctx.SetConnectionClose()
 		return err
 	}
+	now := time.Now() // a look at the clock has its price too
 	var deadline time.Time
 	if o.Timeout > 0 {
-		deadline = time.Now().Add(o.Timeout)
+		deadline = now.Add(o.Timeout)
 	}
 
-	up, err := u.get(deadline)
+	up, err := u.get(now, deadline)
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,7 @@ func (u *Upstream) call(ctx *fasthttp.RequestCtx, r *request, up *conn, deadline
 	// and closed before it read everything.
 	wrote, _ := up.Write(r.head)
 	if r.body == nil {
-		up.watch.start(ctx.Conn(), up)
+		up.watch.start(ctx.Conn(), up, up.began)
 	} else {
 		a.send = &sender{ctx: ctx, req: r, up: up, read: make(chan struct{}), done: make(chan struct{})}
 		go func() {

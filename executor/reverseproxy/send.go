@@ -107,7 +107,7 @@ func (s *sender) chunks(buf []byte) (readErr, writeErr error) {
 func (s *sender) bodyRead() {
 	if !closed(s.read) {
 		close(s.read)
-		s.up.watch.start(s.ctx.Conn(), s.up)
+		s.up.watch.start(s.ctx.Conn(), s.up, s.up.began)
 	}
 }
 

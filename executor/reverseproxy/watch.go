@@ -8,7 +8,7 @@ import (
 )
 
 // watchDelay is how old a call is before its client is watched, so that fast
-// calls pay for nothing but a timer.
+// calls pay for next to nothing.
 const watchDelay = 30 * time.Millisecond
 
 // watch closes an upstream's connection when the client of its call has gone.
@@ -21,7 +21,9 @@ type watch struct {
 	state  watchState
 	client net.Conn
 	up     net.Conn
+	since  time.Time // when the call began
 	timer  *time.Timer
+	timed  bool          // the timer runs, be it since an earlier call
 	done   chan struct{} // a token: peeking has ended
 	gone   atomic.Bool
 }
@@ -30,7 +32,7 @@ type watchState uint8
 
 const (
 	watchOff     watchState = iota // before start
-	watchArmed                     // the timer runs
+	watchArmed                     // until the call is old enough
 	watchPeeking                   // waiting at the client's connection
 	watchStopped                   // after stop, until reset
 )
@@ -45,24 +47,35 @@ func (w *watch) reset() {
 
 // start arms the watch. It is called when the request body has been read: a
 // client that goes before that is noticed by reading. Not after stop.
-func (w *watch) start(client, up net.Conn) {
+//
+// A timer that runs is left alone: run sees whether the call is old enough.
+func (w *watch) start(client, up net.Conn, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.state != watchOff {
 		return
 	}
-	w.state, w.client, w.up = watchArmed, client, up
-	if w.timer == nil {
+	w.state, w.client, w.up, w.since = watchArmed, client, up, since
+	switch {
+	case w.timer == nil:
 		w.done = make(chan struct{}, 1)
 		w.timer = time.AfterFunc(watchDelay, w.run)
-		return
+	case !w.timed:
+		w.timer.Reset(watchDelay)
 	}
-	w.timer.Reset(watchDelay)
+	w.timed = true
 }
 
 func (w *watch) run() {
 	w.mu.Lock()
+	w.timed = false
 	if w.state != watchArmed {
+		w.mu.Unlock()
+		return
+	}
+	if left := watchDelay - time.Since(w.since); left > 0 {
+		w.timed = true
+		w.timer.Reset(left)
 		w.mu.Unlock()
 		return
 	}
@@ -85,19 +98,13 @@ func (w *watch) stop() (gone bool) {
 	w.mu.Lock()
 	state := w.state
 	w.state = watchStopped
-	switch state {
-	case watchArmed:
-		w.timer.Stop()
-	case watchPeeking:
-		w.client.SetReadDeadline(longAgo)
-	}
-	w.mu.Unlock()
-	if state == watchPeeking {
-		<-w.done
-		w.client.SetReadDeadline(time.Time{})
-	}
-	w.mu.Lock()
+	client := w.client
 	w.client, w.up = nil, nil
 	w.mu.Unlock()
+	if state == watchPeeking {
+		client.SetReadDeadline(longAgo)
+		<-w.done
+		client.SetReadDeadline(time.Time{})
+	}
 	return w.gone.Load()
 }

@@ -181,6 +181,8 @@ func absent(t *testing.T, p provider.Provider) {
 	} {
 		require.ErrorIs(t, err, provider.ErrNotFound, name)
 	}
+	_, ready := p.Ready(devEcho)
+	require.False(t, ready)
 }
 
 func scale(t *testing.T, p provider.Provider) {
@@ -209,7 +211,15 @@ func call(t *testing.T, p provider.Provider) {
 		require.NoError(t, err)
 		return res.StatusCode == http.StatusOK && string(answer) == "moo"
 	})
+	endpoint, err := p.Endpoint(t.Context(), devEcho)
+	require.NoError(t, err)
+	known, ready := p.Ready(devEcho)
+	require.True(t, ready)
+	require.True(t, endpoint == known, "%+v, %+v", endpoint, known)
+
 	require.NoError(t, p.Delete(t.Context(), devEcho))
+	_, ready = p.Ready(devEcho)
+	require.False(t, ready)
 	eventually(t, "it answers though it is gone", func() bool {
 		res, err := http.Post(target, "text/plain", strings.NewReader("moo"))
 		require.NoError(t, err)

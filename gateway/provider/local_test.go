@@ -37,7 +37,7 @@ func TestLocalConformance(t *testing.T) {
 		p, err := local.Open(local.Config{
 			Executable: executable, StateDir: t.TempDir(), RunDir: run,
 			Path: os.Getenv("PATH"), Authority: "http://127.0.0.1:1", DefaultNamespace: "openfaas-fn",
-			Log: zerolog.Nop(), Output: func(provider.Function, string) {},
+			Log: zerolog.Nop(), Output: func(provider.Function, []string) {},
 		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(context.Background())

@@ -53,6 +53,9 @@ type Endpoint struct {
 // caller has checked them, and no namespace is empty but where it says so. Errors
 // are ErrNotFound, an *Error, or that the provider cannot be reached.
 type Provider interface {
+	// Ready returns where calls to f go, where that is known without waiting. Each
+	// call asks: it must be quick. false = ask Endpoint.
+	Ready(f Function) (Endpoint, bool)
 	// Endpoint returns where calls to f go, or ErrNotFound. It may wait for f to
 	// start, with a bound of its own, and until ctx ends.
 	Endpoint(ctx context.Context, f Function) (Endpoint, error)

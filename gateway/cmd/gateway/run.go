@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -280,7 +282,7 @@ func openProvider(settings config.Gateway, self string, admin basicauth.Credenti
 		DefaultNamespace: settings.FunctionNamespace,
 		StayAtZero:       !settings.ScaleFromZero,
 		Log:              log,
-		Output:           functionOutput(settings, log),
+		Output:           functionOutput(os.Stderr, settings, log),
 	})
 	if err == nil {
 		err = p.ApplyStack(context.Background(), deployments)
@@ -338,13 +340,34 @@ func (f *functions) announce(ctx context.Context, dev *development, settings con
 	}
 }
 
+// maxBlock is how much memory is kept for lines that are to be written together.
+const maxBlock = 128 << 10
+
 // functionOutput writes what functions print: plain lines for people, fields
-// for log collectors.
-func functionOutput(settings config.Gateway, log zerolog.Logger) func(provider.Function, string) {
-	if settings.LogJSON {
-		return func(f provider.Function, line string) { log.Info().Str("function", f.String()).Msg(line) }
+// for log collectors. Lines that come together go out with one system call: under
+// load, the functions' access logs would else cost one for each call.
+func functionOutput(out io.Writer, settings config.Gateway, log zerolog.Logger) func(provider.Function, []string) {
+	var mu sync.Mutex
+	var block bytes.Buffer
+	fields := log.Output(&block)
+	return func(f provider.Function, lines []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, line := range lines {
+			if settings.LogJSON {
+				fields.Info().Str("function", f.String()).Msg(line)
+				continue
+			}
+			block.WriteString(f.Name)
+			block.WriteString(" | ")
+			block.WriteString(line)
+			block.WriteByte('\n')
+		}
+		_, _ = out.Write(block.Bytes())
+		if block.Reset(); block.Cap() > maxBlock {
+			block = bytes.Buffer{}
+		}
 	}
-	return func(f provider.Function, line string) { fmt.Fprintf(os.Stderr, "%s | %s\n", f.Name, line) }
 }
 
 // logAt is what packages that log without levels are given.

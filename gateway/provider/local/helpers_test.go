@@ -59,7 +59,7 @@ func newMachine(t *testing.T, state string, change ...func(*Config)) *machine {
 	c := Config{
 		Executable: executable, StateDir: state, RunDir: dir, Path: os.Getenv("PATH"),
 		Authority: "http://127.0.0.1:1", DefaultNamespace: "openfaas-fn",
-		Log: zerolog.New(m.log), Output: func(provider.Function, string) {},
+		Log: zerolog.New(m.log), Output: func(provider.Function, []string) {},
 	}
 	for _, f := range change {
 		f(&c)

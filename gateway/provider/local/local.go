@@ -62,9 +62,9 @@ type Config struct {
 	StayAtZero bool
 	// Log takes the provider's own messages.
 	Log zerolog.Logger
-	// Output takes each line that a function or its watchdog prints. It is
-	// called concurrently.
-	Output func(f provider.Function, line string)
+	// Output takes the lines that a function or its watchdog has printed, and may
+	// not keep the slice. It is called concurrently.
+	Output func(f provider.Function, lines []string)
 }
 
 // Provider implements provider.Provider.
@@ -155,14 +155,22 @@ func (p *Provider) WaitReady(ctx context.Context) (unready []string) {
 	return unready
 }
 
+// Ready implements provider.Provider.
+func (p *Provider) Ready(name provider.Function) (provider.Endpoint, bool) {
+	f := p.function(name)
+	if f == nil {
+		return provider.Endpoint{}, false
+	}
+	r := f.pick()
+	if r == nil {
+		return provider.Endpoint{}, false
+	}
+	return provider.Endpoint{Upstream: r.upstream, Memory: f.memory}, true
+}
+
 // Endpoint implements provider.Provider. A function that has no replica is given
 // one, and one that starts is waited for, however many callers there are.
 func (p *Provider) Endpoint(ctx context.Context, name provider.Function) (provider.Endpoint, error) {
-	if f := p.function(name); f != nil {
-		if r := f.pick(); r != nil {
-			return provider.Endpoint{Upstream: r.upstream, Memory: f.memory}, nil
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, p.config.ReadyTimeout)
 	defer cancel()
 	for {

@@ -3,7 +3,6 @@ package local
 import (
 	"bytes"
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,11 +37,14 @@ type line struct {
 
 func newRing() *ring { return &ring{changed: make(chan struct{})} }
 
-func (r *ring) add(instance, text string) {
+func (r *ring) add(instance string, texts ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lines = append(r.lines, line{time.Now(), instance, text})
-	r.size += lineCost + len(text)
+	now := time.Now()
+	for _, text := range texts {
+		r.lines = append(r.lines, line{now, instance, text})
+		r.size += lineCost + len(text)
+	}
 	for r.size > maxOutput && len(r.lines) > 1 {
 		r.size -= lineCost + len(r.lines[0].text)
 		r.lines[0] = line{} // the array outlives the slice's begin
@@ -145,10 +147,12 @@ func (p *Provider) Logs(ctx context.Context, request logs.Request, emit func(log
 	}
 }
 
-// lineWriter passes on what a watchdog prints, line by line.
+// lineWriter passes on what a watchdog prints, in lines: under load, as many at a
+// time as its watchdog has written together.
 type lineWriter struct {
-	emit func(line string)
-	line []byte
+	emit  func(lines []string)
+	lines []string // complete, and not passed on yet
+	line  []byte   // the one that goes on
 }
 
 // maxLine splits lines that never end; the watchdog's own limit is the same.
@@ -162,16 +166,31 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		line, rest, found := bytes.Cut(p, []byte("\n"))
 		w.line = append(w.line, line...)
 		if found || len(w.line) >= maxLine {
-			w.flush()
+			w.endLine()
 		}
 		p = rest
 	}
+	w.flush()
 	return n, nil
 }
 
-func (w *lineWriter) flush() {
-	if line := strings.TrimRight(string(w.line), "\r"); line != "" {
-		w.emit(line)
+// Close passes on a last line without an end.
+func (w *lineWriter) Close() {
+	w.endLine()
+	w.flush()
+}
+
+func (w *lineWriter) endLine() {
+	if line := bytes.TrimRight(w.line, "\r"); len(line) > 0 {
+		w.lines = append(w.lines, string(line))
 	}
 	w.line = w.line[:0]
+}
+
+func (w *lineWriter) flush() {
+	if len(w.lines) > 0 {
+		w.emit(w.lines)
+	}
+	clear(w.lines) // they are the ring's to keep
+	w.lines = w.lines[:0]
 }

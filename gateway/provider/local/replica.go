@@ -140,9 +140,9 @@ func (r *replica) runOnce(ctx context.Context, stop <-chan struct{}) error {
 	cmd.SysProcAttr = detached()
 	group.join(cmd)
 	cmd.WaitDelay = outputGrace
-	output := &lineWriter{emit: func(line string) {
-		f.output.add(r.name, line)
-		f.provider.config.Output(f.name, line)
+	output := &lineWriter{emit: func(lines []string) {
+		f.output.add(r.name, lines...)
+		f.provider.config.Output(f.name, lines)
 	}}
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
@@ -158,7 +158,7 @@ func (r *replica) runOnce(ctx context.Context, stop <-chan struct{}) error {
 	r.pid.Store(0)
 	close(exited)
 	stopWatching()
-	output.flush()
+	output.Close()
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		return errors.New("exit status 0")
 	}

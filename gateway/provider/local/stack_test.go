@@ -90,14 +90,17 @@ func FuzzParseStack(f *testing.F) {
 func TestLineWriter(t *testing.T) {
 	t.Parallel()
 	var got []string
-	w := &lineWriter{emit: func(line string) { got = append(got, line) }}
-	for _, part := range []string{"one\ntw", "o\r\n\n", "three"} {
+	batches := 0
+	w := &lineWriter{emit: func(lines []string) { got, batches = append(got, lines...), batches+1 }}
+	for _, part := range []string{"one\ntw", "o\r\n\n", "three\nfour\nfi", "ve"} {
 		n, err := w.Write([]byte(part))
 		require.NoError(t, err)
 		require.Equal(t, len(part), n)
 	}
-	w.flush()
-	require.Equal(t, []string{"one", "two", "three"}, got)
+	require.Equal(t, []string{"one", "two", "three", "four"}, got)
+	require.Equal(t, 3, batches, "what was written together is passed on together")
+	w.Close()
+	require.Equal(t, []string{"one", "two", "three", "four", "five"}, got)
 
 	got = nil
 	for range 5 {

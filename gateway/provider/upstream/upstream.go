@@ -152,6 +152,14 @@ func newClient() *http.Client {
 // stay is a CheckRedirect that follows none.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// Ready implements provider.Provider.
+func (p *Provider) Ready(f provider.Function) (provider.Endpoint, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k, ok := p.known[f]
+	return k.endpoint, ok && time.Now().Before(k.until)
+}
+
 // Endpoint implements provider.Provider. Of one function there is one question to
 // the provider at a time, however many calls wait for its answer.
 func (p *Provider) Endpoint(ctx context.Context, f provider.Function) (provider.Endpoint, error) {
