@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -77,11 +78,10 @@ func statusText(status int) string {
 	return http.StatusText(status)
 }
 
-// text is upstream's line; one of a response that was cut off goes on to say so.
-// It is put together by hand: with package fmt it cost as much as verifying a
-// token does.
-func (a access) text() string {
-	b := make([]byte, 0, 128)
+// appendText appends upstream's line; one of a response that was cut off goes on to
+// say so. It is put together by hand: with package fmt it cost as much as verifying
+// a token does.
+func (a *access) appendText(b []byte) []byte {
 	b = appendEscaped(b, a.method)
 	b = append(b, ' ')
 	b = appendEscaped(b, a.target)
@@ -91,7 +91,7 @@ func (a access) text() string {
 	b = append(b, " - ContentLength: "...)
 	b = appendSize(b, a.length)
 	b = append(b, " ("...)
-	b = strconv.AppendFloat(b, a.took.Seconds(), 'f', 4, 64)
+	b = appendSeconds(b, a.took, 4)
 	b = append(b, "s)"...)
 	if a.callID != "" {
 		b = append(appendEscaped(append(b, " ["...), a.callID), ']')
@@ -99,7 +99,43 @@ func (a access) text() string {
 	if a.cutOff != nil {
 		b = appendEscaped(append(b, " - cut off: "...), a.cutOff.Error())
 	}
-	return string(b)
+	return b
+}
+
+// accessLines writes lines as the watchdog's own logger does, which would take as
+// long for the date alone.
+type accessLines struct {
+	out io.Writer
+
+	mu     sync.Mutex
+	buf    []byte
+	second int64 // of the stamp, since 1970
+	stamp  []byte
+}
+
+func (l *accessLines) write(a access, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if second := now.Unix(); second != l.second || l.stamp == nil {
+		l.second, l.stamp = second, now.AppendFormat(l.stamp[:0], "2006/01/02 15:04:05 ")
+	}
+	l.buf = append(a.appendText(append(l.buf[:0], l.stamp...)), '\n')
+	l.out.Write(l.buf)
+}
+
+// appendSeconds appends a duration in seconds with so many digits behind the
+// point, rounded.
+func appendSeconds(dst []byte, d time.Duration, digits int) []byte {
+	unit, perSecond := time.Second, uint64(1)
+	for range digits {
+		unit, perSecond = unit/10, perSecond*10
+	}
+	n := uint64(max(d, 0)+unit/2) / uint64(unit)
+	dst = append(strconv.AppendUint(dst, n/perSecond, 10), '.')
+	for perSecond /= 10; perSecond > 0; perSecond /= 10 {
+		dst = append(dst, '0'+byte(n/perSecond%10))
+	}
+	return dst
 }
 
 // json writes the line to l.

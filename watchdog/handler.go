@@ -33,7 +33,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 	if admitted {
 		r.outcome = failed // unless it ends well
 	} else {
-		r = newRequest(w, ctx)
+		r = newRequest(w, ctx, ctx.Time())
 	}
 	defer r.finish(ctx)
 	defer w.recover(ctx)
@@ -50,7 +50,7 @@ func (w *Watchdog) serve(ctx *fasthttp.RequestCtx) {
 		if err := w.identity.rewrite(&ctx.Request.Header, r.caller); err != nil {
 			panic(err) // what was parsed once is good to be parsed again
 		}
-		call := executor.Call{Target: []byte(r.target), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
+		call := executor.Call{Target: originForm(ctx.Request.Header.RequestURI()), Timeout: shorter(w.settings.ExecTimeout, r.timeout)}
 		call.DropTrailers = len(w.identity.headers) > 0
 		// What a function takes for another request of its caller's is harmless
 		// unless that is more than the caller could send: with somebody's name
@@ -71,7 +71,7 @@ func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
 	case "/_/health", "/_/ready":
 		return true
 	}
-	r := newRequest(w, ctx)
+	r := newRequest(w, ctx, time.Now()) // ctx.Time is that of the request before
 	defer func() {
 		if !invite {
 			r.finish(ctx)
@@ -91,7 +91,8 @@ func (w *Watchdog) expect(ctx *fasthttp.RequestCtx) (invite bool) {
 // admit counts a request, checks its token and takes its slot, or answers it
 // and returns false. Of a request whose signature decides it only reads that.
 func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
-	h := headersOf(ctx)
+	var one [1][]byte
+	h, authorization := headersOf(ctx, one[:0])
 	r.begin(ctx, originForm(ctx.Request.Header.RequestURI()), h)
 
 	// Before the limit: who has no token must not use it up.
@@ -101,7 +102,7 @@ func (w *Watchdog) admit(ctx *fasthttp.RequestCtx, r *request) bool {
 	if w.verifier != nil && w.public(ctx) {
 		w.metrics.auth["skipped"].Inc()
 	} else if w.verifier != nil {
-		caller, err := w.verifier.Verify(w.life, h.authorization...)
+		caller, err := w.verifier.Verify(w.life, authorization...)
 		w.metrics.auth[authResult(err)].Inc()
 		if err != nil {
 			r.outcome = refused
@@ -240,20 +241,20 @@ const statusClientGone = 499
 
 // headers are those the watchdog itself reads.
 type headers struct {
-	authorization [][]byte
-	timeout       string
-	callID        string
-	probe         bool // from the kubelet
+	timeout string
+	callID  string
+	probe   bool // from the kubelet
 }
 
 // headersOf finds headers whatever their case: names are not normalized, since
 // they are passed on as they came. Every Authorization counts, so that nobody
-// shows us one and the function another.
-func headersOf(ctx *fasthttp.RequestCtx) (h headers) {
-	for name, value := range ctx.Request.Header.All() {
+// shows us one and the function another: their values are appended to room.
+func headersOf(ctx *fasthttp.RequestCtx, room [][]byte) (h headers, authorization [][]byte) {
+	authorization = room
+	for name, value := range reverseproxy.Fields(&ctx.Request.Header) {
 		switch {
 		case equalFold(name, "Authorization"):
-			h.authorization = append(h.authorization, value)
+			authorization = append(authorization, value)
 		case equalFold(name, "X-Timeout"):
 			h.timeout = string(value)
 		case equalFold(name, "X-Call-Id"):
@@ -261,7 +262,7 @@ func headersOf(ctx *fasthttp.RequestCtx) (h headers) {
 		}
 	}
 	h.probe = bytes.HasPrefix(ctx.UserAgent(), []byte("kube-probe"))
-	return h
+	return h, authorization
 }
 
 func equalFold(name []byte, want string) bool {

@@ -13,14 +13,14 @@ type activity struct {
 	last    time.Time // when a request last came or ended
 }
 
-func (a *activity) begin() { a.add(1) }
-func (a *activity) end()   { a.add(-1) }
+func (a *activity) begin(now time.Time) { a.add(1, now) }
+func (a *activity) end(now time.Time)   { a.add(-1, now) }
 
-func (a *activity) add(n int) {
+func (a *activity) add(n int, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running += n
-	a.last = time.Now()
+	a.last = now
 }
 
 // quietSince returns since when no request has been under way, but not before

@@ -47,26 +47,27 @@ type body interface {
 	Err() error
 }
 
-func newRequest(w *Watchdog, ctx *fasthttp.RequestCtx) *request {
-	return &request{watchdog: w, start: time.Now(), outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
+func newRequest(w *Watchdog, ctx *fasthttp.RequestCtx, start time.Time) *request {
+	return &request{watchdog: w, start: start, outcome: failed, client: ctx.Conn().(*reverseproxy.Client)}
 }
 
 // begin counts the request. Everything that is needed later is copied: the
 // server reuses ctx.
 func (r *request) begin(ctx *fasthttp.RequestCtx, target []byte, h headers) {
 	r.counted = true
-	r.method, r.target, r.callID, r.probe = string(ctx.Method()), string(target), h.callID, h.probe
+	r.method, r.target, r.callID, r.probe = reverseproxy.Method(&ctx.Request.Header), string(target), h.callID, h.probe
 	r.timeout = h.timeout
 	r.watchdog.metrics.inFlight.Inc()
-	r.watchdog.activity.begin()
+	r.watchdog.activity.begin(r.start)
 }
 
 // finish is the handler's end. Of a hijacked request it must not touch the
 // header, nor the response's body. A response that streams, or a connection that was
 // hijacked, is not done yet: the connection tells when.
 func (r *request) finish(ctx *fasthttp.RequestCtx) {
+	now := time.Now()
 	var seconds [24]byte
-	ctx.Response.Header.SetBytesV("X-Duration-Seconds", strconv.AppendFloat(seconds[:0], time.Since(r.start).Seconds(), 'f', 6, 64))
+	ctx.Response.Header.SetBytesV("X-Duration-Seconds", appendSeconds(seconds[:0], now.Sub(r.start), 6))
 	if !r.watchdog.accepting.Load() && !ctx.Hijacked() {
 		ctx.SetConnectionClose() // the next request is for whoever stays up
 	}
@@ -76,7 +77,7 @@ func (r *request) finish(ctx *fasthttp.RequestCtx) {
 	r.status = ctx.Response.StatusCode()
 	if !ctx.Response.IsBodyStream() && !ctx.Hijacked() {
 		r.length = int64(len(ctx.Response.Body()))
-		r.done()
+		r.doneAt(now)
 		return
 	}
 	r.stream = true
@@ -102,12 +103,14 @@ func (r *request) freeSlot() {
 }
 
 // done does its work once: when the response is out or the connection is gone.
-func (r *request) done() { r.doneOnce.Do(r.account) }
+func (r *request) done() { r.doneAt(time.Now()) }
 
-func (r *request) account() {
-	w, took := r.watchdog, time.Since(r.start)
+func (r *request) doneAt(now time.Time) { r.doneOnce.Do(func() { r.account(now) }) }
+
+func (r *request) account(now time.Time) {
+	w, took := r.watchdog, now.Sub(r.start)
 	r.freeSlot()
-	w.activity.end()
+	w.activity.end(now)
 	w.tracer.end(r.span, r.method, r.target, r.status)
 	w.metrics.observe(r.method, r.status, took)
 	if r.probe {
@@ -133,11 +136,14 @@ func (r *request) account() {
 		a.json(w.access)
 		return
 	}
-	w.log.Output(0, a.text())
+	w.lines.write(a, now)
 }
 
 // appendSize writes n bytes in decimal units with four significant digits.
 func appendSize(dst []byte, n int64) []byte {
+	if n < 1000 {
+		return append(strconv.AppendInt(dst, n, 10), 'B')
+	}
 	size, i := float64(n), 0
 	units := [...]string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
 	for ; size >= 1000 && i < len(units)-1; i++ {

@@ -1,8 +1,11 @@
 package watchdog
 
 import (
+	"log"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +19,33 @@ func TestHumanSize(t *testing.T) {
 	} {
 		require.Equal(t, want, string(appendSize(nil, n)), n)
 	}
+}
+
+func TestAppendSeconds(t *testing.T) {
+	t.Parallel()
+	for _, d := range []time.Duration{0, 1, 499, 501, 49_999, 50_001, 999_999_499, 999_999_501, 999_949_999, 999_951_000, time.Second, 59*time.Minute + 7*time.Millisecond, 1000 * time.Hour} {
+		for _, digits := range []int{4, 6} {
+			require.Equal(t, strconv.FormatFloat(d.Seconds(), 'f', digits, 64), string(appendSeconds(nil, d, digits)), d)
+		}
+	}
+	require.Equal(t, "0.0000", string(appendSeconds(nil, -time.Second, 4)), "a clock that was set back")
+}
+
+// TestAccessLines compares the lines' date to the standard logger's.
+func TestAccessLines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ours, theirs strings.Builder
+		lines, logger := accessLines{out: &ours}, log.New(&theirs, "", log.LstdFlags)
+		for i := range 5 {
+			a := access{method: "GET", target: "/" + strconv.Itoa(i), status: 200}
+			lines.write(a, time.Now())
+			logger.Output(0, string(a.appendText(nil)))
+			time.Sleep(700 * time.Millisecond)
+		}
+		require.Equal(t, theirs.String(), ours.String())
+		require.Equal(t, 5, strings.Count(ours.String(), "\n"))
+	})
 }
 
 func TestRedact(t *testing.T) {

@@ -129,13 +129,13 @@ func TestActivityWait(t *testing.T) {
 		want  time.Duration
 	}{
 		"idle":               {func(*activity) {}, 5 * time.Second},
-		"calls end it later": {func(a *activity) { a.begin(); time.Sleep(2 * time.Second); a.end() }, 7 * time.Second},
-		"a call just before": {func(a *activity) { time.Sleep(4 * time.Second); a.begin(); a.end() }, 9 * time.Second},
-		"a call under way":   {func(a *activity) { a.begin() }, 30 * time.Second},
+		"calls end it later": {func(a *activity) { a.begin(time.Now()); time.Sleep(2 * time.Second); a.end(time.Now()) }, 7 * time.Second},
+		"a call just before": {func(a *activity) { time.Sleep(4 * time.Second); a.begin(time.Now()); a.end(time.Now()) }, 9 * time.Second},
+		"a call under way":   {func(a *activity) { a.begin(time.Now()) }, 30 * time.Second},
 		"calls all the while": {func(a *activity) {
 			for range 100 {
-				a.begin()
-				a.end()
+				a.begin(time.Now())
+				a.end(time.Now())
 				time.Sleep(time.Second)
 			}
 		}, 30 * time.Second},

@@ -70,7 +70,8 @@ type Watchdog struct {
 	settings config.Watchdog
 	logs     *logBuffer
 	log      *log.Logger
-	access   *zerolog.Logger // nil = access lines are text, and log's
+	access   *zerolog.Logger // nil = access lines are text, see lines
+	lines    accessLines
 	lockPath string
 	function function
 	keys     *jwks.Remote   // nil without jwt_auth
@@ -109,6 +110,7 @@ func New(c Config) (*Watchdog, error) {
 		closed:   make(chan struct{}),
 	}
 	w.log, w.access = newLoggers(stderr, s.LogJSON)
+	w.lines.out = stderr
 	w.limit = newLimit(s.MaxInflight, s.MaxInflightQueue, s.MaxInflightWait)
 	w.tracer = newTracer(s, w.log.Printf)
 	x := executor.Config{

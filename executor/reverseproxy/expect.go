@@ -28,18 +28,29 @@ func OnExpect(server *fasthttp.Server, admit func(ctx *fasthttp.RequestCtx) bool
 
 // knownExpect writes Expect as fasthttp knows it, which compares the name byte
 // for byte when names are not normalized. A client that writes it otherwise, as
-// proxies that speak HTTP/2 do, would wait for its invitation forever.
+// proxies that speak HTTP/2 do, would wait for its invitation forever. Without a
+// body there is nothing to invite.
 func knownExpect(h *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
-	if tooMany(h) {
-		return unchanged // checkFraming refuses it
+	if n := h.ContentLength(); n == 0 || n < -1 {
+		return unchanged
 	}
-	for name, value := range h.All() {
-		if bytes.EqualFold(name, []byte("Expect")) && string(name) != "Expect" && is(value, "100-continue") {
-			name, value := string(name), string(value)
-			h.Del(name)
-			h.Set("Expect", value)
-			break
+	for block := h.RawHeaders(); len(block) > 0; {
+		var line []byte
+		if line, block = nextLine(block); !begins(line, "Expect") || bytes.HasPrefix(line, []byte("Expect")) {
+			continue
 		}
+		if tooMany(h) {
+			return unchanged // checkFraming refuses it
+		}
+		for name, value := range h.All() {
+			if bytes.EqualFold(name, []byte("Expect")) && string(name) != "Expect" && is(value, "100-continue") {
+				name, value := string(name), string(value)
+				h.Del(name)
+				h.Set("Expect", value)
+				break
+			}
+		}
+		break
 	}
 	return unchanged
 }

@@ -1,17 +1,72 @@
 package reverseproxy
 
-import "bytes"
+import (
+	"bytes"
+	"iter"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Fields returns the lines of a request's header as they came, in their order.
+// Unlike the header's own All it does not join Cookie lines for everybody who
+// looks later.
+func Fields(h *fasthttp.RequestHeader) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for rest := h.RawHeaders(); len(rest) > 0; {
+			var name, value []byte
+			name, value, rest = nextField(rest)
+			if len(name) > 0 && !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// field is one header line.
+type field struct{ name, value []byte }
 
 // nextField cuts the first line off a header block and splits it at its colon.
 // At the end of the block rest is empty and name is nil.
 func nextField(block []byte) (name, value, rest []byte) {
-	line, rest, _ := bytes.Cut(block, []byte("\n"))
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	name, value, found := bytes.Cut(line, []byte(":"))
-	if !found {
+	line, rest := nextLine(block)
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	colon := bytes.IndexByte(line, ':')
+	if colon < 0 {
 		return nil, nil, rest
 	}
-	return name, bytes.Trim(value, " \t"), rest
+	return line[:colon], trim(line[colon+1:]), rest
+}
+
+// nextLine cuts the first line off a header block. What is left of its end is CR.
+func nextLine(block []byte) (line, rest []byte) {
+	if end := bytes.IndexByte(block, '\n'); end >= 0 {
+		return block[:end], block[end+1:]
+	}
+	return block, nil
+}
+
+// begins reports whether a line is of the field name, in whatever case.
+func begins(line []byte, name string) bool {
+	return len(line) > len(name) && line[len(name)] == ':' && equalFold(line[:len(name)], name)
+}
+
+// equalFold is apart from begins for that to be small enough for its callers.
+//
+//go:noinline
+func equalFold(name []byte, want string) bool { return bytes.EqualFold(name, []byte(want)) }
+
+// trim takes spaces and tabs off both ends, of which there are few: [bytes.Trim]
+// takes longer to prepare for them than to find them.
+func trim(value []byte) []byte {
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for n := len(value); n > 0 && (value[n-1] == ' ' || value[n-1] == '\t'); n-- {
+		value = value[:n-1]
+	}
+	return value
 }
 
 // appendField appends one header line.
@@ -24,11 +79,14 @@ func appendField(dst, name, value []byte) []byte {
 
 // is compares a field name to one in lower case. An underscore counts as a
 // hyphen: CGI-like servers (WSGI, PHP, our own fork modes) turn both into the
-// same variable, so X_Forwarded_For would pass for X-Forwarded-For.
+// same variable, so X_Forwarded_For would pass for X-Forwarded-For. The compiler
+// puts it into its callers: most names differ in length already.
 func is(name []byte, lower string) bool {
-	if len(name) != len(lower) {
-		return false
-	}
+	return len(name) == len(lower) && isFolded(name, lower)
+}
+
+// isFolded is for is: names of one length.
+func isFolded(name []byte, lower string) bool {
 	for i, b := range name {
 		switch {
 		case 'A' <= b && b <= 'Z':
@@ -131,4 +189,15 @@ func (n nominations) has(name []byte) bool {
 	}
 	_, has := n[string(bytes.ToLower(name))]
 	return has
+}
+
+// Method returns the method of a request, without a copy of one of HTTP's own.
+func Method(h *fasthttp.RequestHeader) string {
+	b := h.Method()
+	for _, known := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"} {
+		if string(b) == known {
+			return known
+		}
+	}
+	return string(b)
 }

@@ -34,13 +34,14 @@ type request struct {
 // body if it is small, to buf.
 func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered int) (*request, error) {
 	h := &ctx.Request.Header
-	r := &request{method: string(h.Method()), http11: h.IsHTTP11(), dropTrailers: o.DropTrailers}
+	r := &request{method: Method(h), http11: h.IsHTTP11(), dropTrailers: o.DropTrailers}
 	if r.withheld = o.Withhold; r.withheld == nil {
 		r.withheld = func(_, _ []byte) bool { return false }
 	}
-	sentLength, err := true, error(nil)
-	if ctx.UserValue(wholeKey{}) == nil {
-		sentLength, err = checkFraming(h)
+	f, checked := ctx.UserValue(framingKey{}).(framing)
+	var err error
+	if !checked {
+		f, err = checkFraming(h)
 	}
 	if err != nil {
 		return nil, err
@@ -50,66 +51,95 @@ func newRequest(ctx *fasthttp.RequestCtx, o *Options, buf []byte, maxBuffered in
 	}
 
 	// Where the body comes from.
+	var whole []byte
 	r.size = h.ContentLength()
 	switch {
 	case !ctx.Request.IsBodyStream():
-		b := ctx.Request.Body()
-		r.body, r.size = bytes.NewReader(b), len(b)
+		whole = ctx.Request.Body()
+		r.size = len(whole)
 	case r.size < 0 && o.BufferBody:
-		b, err := readWhole(ctx, maxBuffered)
-		if err != nil {
+		if whole, err = readWhole(ctx, maxBuffered); err != nil {
 			return nil, err
 		}
-		r.body, r.size = bytes.NewReader(b), len(b)
+		r.size = len(whole)
 	default:
 		r.body, r.live = ctx.RequestBodyStream(), true
 	}
 
 	r.last = o.CloseAfterBody && r.size != 0
-	r.head, err = r.appendHeader(buf, ctx, o, sentLength)
+	r.head, err = r.appendHeader(buf, ctx, o, f)
 	if err != nil {
 		return nil, err
 	}
-	if 0 <= r.size && r.size <= smallBody {
+	switch small := 0 <= r.size && r.size <= smallBody; {
+	case small && r.live:
 		n := len(r.head)
 		r.head = append(r.head, make([]byte, r.size)...)
 		if _, err := io.ReadFull(r.body, r.head[n:]); err != nil {
 			return nil, BodyFailure(ctx.Conn(), err)
 		}
 		r.body, r.live = nil, false
+	case small:
+		r.head = append(r.head, whole...)
+	case !r.live:
+		r.body = bytes.NewReader(whole)
 	}
 	return r, nil
 }
 
+// framing is what checkFraming has found in a header that it lets pass.
+type framing uint8
+
+const (
+	// sentLength: there is a Content-Length.
+	sentLength framing = 1 << iota
+	// repeated: Content-Type or User-Agent may have more than one line.
+	repeated
+)
+
+// framingKey is where a request's framing is, once it has been checked. It outlives
+// changes to the header, so whoever writes that anew leaves the lines it is about.
+type framingKey struct{}
+
 // checkFraming refuses what two servers might read differently (RFC 9112,
 // sections 2.2, 5.2 and 6.3): lines that end with LF alone, folded lines, and
 // what fasthttp lets pass of "Transfer-Encoding: identity" and of
-// Content-Length beside Transfer-Encoding. It reports whether the client has
-// sent a Content-Length. It refuses headers of too many lines, too.
-func checkFraming(h *fasthttp.RequestHeader) (length bool, err error) {
-	if tooMany(h) {
-		return false, fmt.Errorf("%w: more than %d header lines", ErrBadBody, maxLines)
-	}
-	encoding := false
+// Content-Length beside Transfer-Encoding. It refuses headers of too many
+// lines, too.
+func checkFraming(h *fasthttp.RequestHeader) (f framing, err error) {
+	encoding, lines, types, agents := false, 0, 0, 0
 	for block := h.RawHeaders(); len(block) > 0; {
-		switch end := bytes.IndexByte(block, '\n'); {
-		case end == 0, end > 0 && block[end-1] != '\r':
-			return false, fmt.Errorf("%w: a header line ends with LF alone; want CRLF", ErrBadBody)
-		case block[0] == ' ', block[0] == '\t':
-			return false, fmt.Errorf("%w: a header line is folded", ErrBadBody)
+		var line []byte
+		line, block = nextLine(block)
+		switch lines++; {
+		case lines > maxLines:
+			return 0, fmt.Errorf("%w: more than %d header lines", ErrBadBody, maxLines)
+		case len(line) == 0, line[len(line)-1] != '\r':
+			return 0, fmt.Errorf("%w: a header line ends with LF alone; want CRLF", ErrBadBody)
+		case line[0] == ' ', line[0] == '\t':
+			return 0, fmt.Errorf("%w: a header line is folded", ErrBadBody)
 		}
-		var name []byte
-		name, _, block = nextField(block)
-		length = length || bytes.EqualFold(name, []byte("Content-Length"))
-		encoding = encoding || bytes.EqualFold(name, []byte("Transfer-Encoding"))
+		switch {
+		case begins(line, "User-Agent"):
+			agents++
+		case begins(line, "Content-Type"):
+			types++
+		case begins(line, "Content-Length"):
+			f |= sentLength
+		case begins(line, "Transfer-Encoding"):
+			encoding = true
+		}
+	}
+	if types > 1 || agents > 1 {
+		f |= repeated
 	}
 	switch {
-	case encoding && length:
-		return false, fmt.Errorf("%w: both Content-Length and Transfer-Encoding are set; send one", ErrBadBody)
+	case encoding && f&sentLength != 0:
+		return 0, fmt.Errorf("%w: both Content-Length and Transfer-Encoding are set; send one", ErrBadBody)
 	case encoding && h.ContentLength() != -1:
-		return false, fmt.Errorf("%w: Transfer-Encoding is not chunked", ErrBadBody)
+		return 0, fmt.Errorf("%w: Transfer-Encoding is not chunked", ErrBadBody)
 	}
-	return length, nil
+	return f, nil
 }
 
 // maxLines bounds the lines of a request's header. fasthttp takes time for the
@@ -124,7 +154,7 @@ func tooMany(h *fasthttp.RequestHeader) bool {
 // appendHeader appends the header that goes upstream. It works on what
 // fasthttp has parsed, since the caller may have changed that, and turns to
 // the raw lines where the parser keeps only one of several.
-func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options, sentLength bool) ([]byte, error) {
+func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options, f framing) ([]byte, error) {
 	h := &ctx.Request.Header
 	target := h.RequestURI()
 	if len(o.Target) > 0 {
@@ -144,15 +174,17 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	}
 	dst = append(dst, "\r\n"...)
 
-	h.SetNoDefaultContentType(true)
-	_, block, _ := bytes.Cut(h.Header(), []byte("\r\n"))
-	var array [4][]byte
-	connection := array[:0]
+	var fieldArray [16]field
+	var connectionArray [4][]byte
+	fields, connection := fieldArray[:0], connectionArray[:0]
 	var nominated nominations
 	var upgrade []byte
-	for rest := block; len(rest) > 0; {
+	h.SetNoDefaultContentType(true)
+	_, rest, _ := bytes.Cut(h.Header(), []byte("\r\n")) // not All, which joins cookies, and takes quotes off
+	for len(rest) > 0 {
 		var name, value []byte
 		name, value, rest = nextField(rest)
+		fields = append(fields, field{name, value})
 		switch {
 		case is(name, "connection"):
 			connection = append(connection, value)
@@ -164,9 +196,8 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 
 	peer := tcpPeer(ctx)
 	forwardedHost, forwardedProto := false, false
-	for rest := block; len(rest) > 0; {
-		var name, value []byte
-		name, value, rest = nextField(rest)
+	for _, line := range fields {
+		name, value := line.name, line.value
 		underscore := bytes.IndexByte(name, '_') >= 0
 		switch {
 		case len(name) == 0, is(name, "host"), is(name, "content-length"):
@@ -187,8 +218,8 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 			// The server has answered it before it called the handler.
 		case is(name, "x-forwarded-for") && peer.IsValid():
 			// Joined into one line below.
-		case !isKept(name) && nominated.has(name):
-		case is(name, "content-type"), is(name, "user-agent"):
+		case len(nominated) > 0 && !isKept(name) && nominated.has(name):
+		case f&repeated != 0 && (is(name, "content-type") || is(name, "user-agent")):
 			dst = appendRepeated(dst, h.RawHeaders(), name, value)
 		default:
 			forwardedHost = forwardedHost || is(name, "x-forwarded-host")
@@ -199,11 +230,9 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 
 	if peer.IsValid() {
 		dst = append(dst, "X-Forwarded-For: "...)
-		for rest := block; len(rest) > 0; {
-			var name, value []byte
-			name, value, rest = nextField(rest)
-			if is(name, "x-forwarded-for") && len(value) > 0 && bytes.IndexByte(name, '_') < 0 {
-				dst = append(append(dst, value...), ", "...)
+		for _, line := range fields {
+			if is(line.name, "x-forwarded-for") && len(line.value) > 0 && bytes.IndexByte(line.name, '_') < 0 {
+				dst = append(append(dst, line.value...), ", "...)
 			}
 		}
 		dst = append(peer.AppendTo(dst), "\r\n"...)
@@ -222,7 +251,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 	switch {
 	case r.size < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-	case r.size > 0, sentLength, r.method == "POST", r.method == "PUT", r.method == "PATCH":
+	case r.size > 0, f&sentLength != 0, r.method == "POST", r.method == "PUT", r.method == "PATCH":
 		dst = append(dst, "Content-Length: "...)
 		dst = append(strconv.AppendInt(dst, int64(r.size), 10), "\r\n"...)
 	}

@@ -40,7 +40,7 @@ func copyHeader(dst, src *fasthttp.ResponseHeader, hasBody bool, withheld func(n
 			if !hasBody {
 				dst.AddBytesKV(name, value)
 			}
-		case nominated.has(name), contains(own, name):
+		case len(nominated) > 0 && nominated.has(name), contains(own, name):
 		case is(name, "date"):
 			setDate(dst, value)
 		default:

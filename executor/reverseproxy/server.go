@@ -21,10 +21,11 @@ func NewServer(handler fasthttp.RequestHandler, log fasthttp.Logger) *fasthttp.S
 			// fasthttp lets some of it pass, and takes what follows for the next
 			// request: with nobody's checks behind it, if a proxy before us took
 			// it for the body.
-			if _, err := checkFraming(&ctx.Request.Header); err != nil {
+			if f, err := checkFraming(&ctx.Request.Header); err != nil {
 				ctx.Error(err.Error()+"\n", fasthttp.StatusBadRequest)
 				ctx.SetConnectionClose()
 			} else {
+				ctx.SetUserValue(framingKey{}, f)
 				handler(ctx)
 			}
 			addDate(&ctx.Response.Header)
@@ -96,10 +97,15 @@ func addDate(h *fasthttp.ResponseHeader) {
 	setDate(h, fasthttp.AppendHTTPDate(nil, time.Now()))
 }
 
-// setDate sets Date, which Set and Add drop. Announcing a trailer of that name
-// and taking that back makes it an ordinary field.
+// setDate adds Date, which Set and Add drop. It goes in by a name that nobody can
+// have sent, and that is written over where fasthttp keeps it: to announce it as a
+// trailer, and take that back, did the same at 3% of what a call costs.
 func setDate(h *fasthttp.ResponseHeader, value []byte) {
-	h.AddTrailer("Date")
-	h.AddBytesV("Date", value)
-	h.SetTrailer("")
+	h.AddBytesV("Dat\x00", value)
+	for name := range h.All() {
+		if string(name) == "Dat\x00" {
+			name[3] = 'e'
+			return
+		}
+	}
 }

@@ -70,6 +70,31 @@ func TestServerFraming(t *testing.T) {
 	require.Zero(t, handled.Load())
 }
 
+// TestServerFields: nothing that the server itself looks at may change a line, as
+// fasthttp's cookies lose their quotes; repeated lines all go upstream.
+func TestServerFields(t *testing.T) {
+	t.Parallel()
+	up, heads := capture(t, "tcp")
+	upstream := New(Config{Network: "tcp", Address: up})
+	t.Cleanup(upstream.Close)
+	l := listenTCP(t, time.Minute)
+	serve(t, l, func(ctx *fasthttp.RequestCtx) {
+		for range Fields(&ctx.Request.Header) {
+		}
+		if err := upstream.Forward(ctx, Options{}); err != nil {
+			ctx.Error(err.Error(), 500)
+		}
+	})
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\nCookie: a=\"1\"\r\nuser-agent: b\r\nCookie: b=2\r\nX-Forwarded-Proto: p\r\n"+
+		"Content-Length: 0\r\nX-Forwarded-For: y\r\n\r\n")
+	require.NoError(t, err)
+	require.Equal(t, "GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\nuser-agent: b\r\nCookie: a=\"1\"\r\nCookie: b=2\r\nX-Forwarded-Proto: p\r\n"+
+		"X-Forwarded-For: y, 127.0.0.1\r\nX-Forwarded-Host: x\r\nContent-Length: 0\r\n\r\n", <-heads)
+}
+
 func TestServerDate(t *testing.T) {
 	t.Parallel()
 	l := listenTCP(t, time.Minute)

@@ -64,14 +64,12 @@ func ReadBody(ctx *fasthttp.RequestCtx, limit int, room func(n int) error) ([]by
 	}
 	ctx.Request.SetBodyRaw(b)
 	h.SetContentLength(len(b))
-	ctx.SetUserValue(wholeKey{}, true)
+	// Its framing was the server's to check, and its length is no longer what the
+	// raw header says.
+	ctx.SetUserValue(framingKey{}, sentLength|repeated)
 	return b, nil
 }
 
 // ErrTrailers: ReadBody met trailers, which who has seen the body alone has not
 // seen. It wraps ErrBadBody.
 var ErrTrailers = fmt.Errorf("%w: trailers are not accepted here", ErrBadBody)
-
-// wholeKey marks a request whose body ReadBody has read: its framing was the
-// server's to check, and its length is no longer what the raw header says.
-type wholeKey struct{}
