@@ -53,7 +53,7 @@ func readBody(ctx *fasthttp.RequestCtx, limit int) ([]byte, error) {
 func (r *request) decode(v any) error {
 	body, err := r.body()
 	if err != nil {
-		return bodyError(err)
+		return bodyError(err, maxBody)
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		if r.needsBody {
@@ -71,9 +71,9 @@ func (r *request) decode(v any) error {
 }
 
 // bodyError is what to answer when a request body cannot be read.
-func bodyError(err error) error {
+func bodyError(err error, limit int) error {
 	if errors.Is(err, errBodyTooLarge) {
-		return &provider.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the request body is larger than %d bytes", maxBody)}
+		return &provider.Error{Status: http.StatusRequestEntityTooLarge, Message: fmt.Sprintf("the request body is larger than %d bytes", limit)}
 	}
 	return badRequest("%s", err)
 }

@@ -19,6 +19,9 @@ import (
 type Dashboard struct {
 	// Handler answers below /ui/, and /auth/callback.
 	Handler http.Handler
+	// MaxForm is how many bytes of a body are read, which is kept in memory: strangers
+	// need no more than a login's; nil = as many as for the API.
+	MaxForm func(*http.Request) int
 	// PublicURL is where browsers find the dashboard. It is then on that host
 	// alone, and only there are functions kept apart; nil = on every host.
 	PublicURL *url.URL
@@ -40,7 +43,7 @@ func (d *Dashboard) owns(path string) bool {
 // front must have left the Host as it was: where it has not, there is no dashboard
 // that functions would have to be kept from.
 func (d *Dashboard) isHere(ctx *fasthttp.RequestCtx) bool {
-	return d.PublicURL == nil || sameHost(ctx.Host(), d.PublicURL)
+	return d != nil && (d.PublicURL == nil || sameHost(ctx.Host(), d.PublicURL))
 }
 
 // sameHost compares a Host header to a URL's, to which the port may be implied.
@@ -81,24 +84,29 @@ func (g *Gateway) showDashboard(ctx *fasthttp.RequestCtx, path, query string) {
 		ctx.Response.SetStatusCode(http.StatusFound)
 		return
 	}
-	body, err := readBody(ctx, maxBody)
-	if err != nil {
-		g.answerError(ctx, "", bodyError(err))
-		return
-	}
-	r, err := netRequest(g.life, ctx, path+query, bytes.Clone(body))
+	r, err := netRequest(g.life, ctx, path+query)
 	if err != nil {
 		g.answerError(ctx, "", badRequest("the request cannot be read: %s", err))
 		return
 	}
+	limit := maxBody
+	if d.MaxForm != nil {
+		limit = d.MaxForm(r)
+	}
+	body, err := readBody(ctx, limit)
+	if err != nil {
+		g.answerError(ctx, "", bodyError(err, limit))
+		return
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(bytes.Clone(body))), int64(len(body))
 	// Its own conversion shares memory with ctx, which is another request's when a
 	// stream's handler still runs.
 	ctx.Request.SetBody(nil)
 	fasthttpadaptor.NewFastHTTPHandlerFunc(func(w http.ResponseWriter, _ *http.Request) { d.Handler.ServeHTTP(w, r) })(ctx)
 }
 
-// netRequest is ctx's request as net/http has it, copied.
-func netRequest(life context.Context, ctx *fasthttp.RequestCtx, target string, body []byte) (*http.Request, error) {
+// netRequest is ctx's request as net/http has it, copied, without the body.
+func netRequest(life context.Context, ctx *fasthttp.RequestCtx, target string) (*http.Request, error) {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, err
@@ -106,7 +114,6 @@ func netRequest(life context.Context, ctx *fasthttp.RequestCtx, target string, b
 	r := &http.Request{
 		Method: string(ctx.Method()), URL: u, RequestURI: target, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{}, Host: string(ctx.Host()), RemoteAddr: ctx.RemoteAddr().String(),
-		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}
 	for name, value := range ctx.Request.Header.All() {
 		r.Header.Add(string(name), string(value))
@@ -120,14 +127,27 @@ func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 	if d == nil {
 		return
 	}
-	var names []string
-	for name := range ctx.Request.Header.Cookies() {
+	found := false
+	var others []byte
+	for name, value := range ctx.Request.Header.Cookies() {
 		if bytes.Contains(bytes.ToLower(name), []byte(d.CookieMark)) {
-			names = append(names, string(name))
+			found = true
+			continue
 		}
+		if len(others) > 0 {
+			others = append(others, "; "...)
+		}
+		if len(name) > 0 {
+			others = append(append(others, name...), '=')
+		}
+		others = append(others, value...)
 	}
-	for _, name := range names {
-		ctx.Request.Header.DelCookie(name)
+	if !found {
+		return
+	}
+	ctx.Request.Header.DelAllCookies() // one by one takes time for the square of their number
+	if len(others) > 0 {
+		ctx.Request.Header.SetBytesV("Cookie", others)
 	}
 }
 
@@ -143,28 +163,63 @@ func (d *Dashboard) isOwnCookie(name, value []byte) bool {
 	return bytes.Contains(bytes.ToLower(pair), []byte(d.CookieMark))
 }
 
+// isOurs reports whether a field of a function's answer is the dashboard's to
+// send, on its host: our cookies, and what browsers take for the whole host, of
+// whatever page of it they have it.
+func (d *Dashboard) isOurs(name, value []byte) bool {
+	switch len(name) {
+	case len("NEL"): // has them tell somebody which of our pages are looked at
+		return bytes.EqualFold(name, []byte("NEL"))
+	case len("Alt-Svc"): // and fetch those elsewhere
+		return bytes.EqualFold(name, []byte("Alt-Svc"))
+	case len("Report-To"):
+		return bytes.EqualFold(name, []byte("Report-To"))
+	case len("Set-Cookie"):
+		return d.isOwnCookie(name, value)
+	case len("Clear-Site-Data"): // logs people out
+		return bytes.EqualFold(name, []byte("Clear-Site-Data"))
+	case len("Service-Worker-Allowed"):
+		return bytes.EqualFold(name, []byte("Service-Worker-Allowed"))
+	case len("Strict-Transport-Security"): // takes back that we are there with TLS alone
+		return bytes.EqualFold(name, []byte("Strict-Transport-Security"))
+	}
+	return false
+}
+
 // sandboxPolicy gives a page an origin of its own, which none other has.
 const sandboxPolicy = "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads"
 
 // sandbox has browsers that take a function's answer for a page do so apart from
 // ours. A policy of the function's own is kept, and can only add to that.
 func (d *Dashboard) sandbox(ctx *fasthttp.RequestCtx) {
-	if d == nil || isNoPage(ctx.Response.Header.ContentType()) || !d.isHere(ctx) {
+	if isNoPage(ctx.Response.Header.ContentType()) && !amends(ctx) || !d.isHere(ctx) {
 		return
 	}
 	ctx.Response.Header.Add("Content-Security-Policy", sandboxPolicy)
 }
 
+// amends reports whether browsers may take the header of an answer for that of an
+// earlier one, which they have in their cache and which may be a page: they then
+// keep its Content-Type, and forget its policy (RFC 9111 sections 3.4, 4.3.4 and
+// 4.3.5).
+func amends(ctx *fasthttp.RequestCtx) bool {
+	status := ctx.Response.StatusCode()
+	return status == http.StatusNotModified || status == http.StatusPartialContent || ctx.IsHead()
+}
+
 // isNoPage reports whether browsers make no document with scripts of a media type.
-// With a comma it is two, of which they take the last.
+// What is none by the rules (WHATWG MIME Sniffing, section 4.4) they may guess at
+// by the body; with a comma it is two, of which they take the last.
 func isNoPage(contentType []byte) bool {
 	kind, _, _ := bytes.Cut(contentType, []byte(";"))
-	kind = bytes.TrimSpace(kind)
+	kind = bytes.Trim(kind, " \t")
 	if bytes.IndexByte(contentType, ',') >= 0 {
 		return false
 	}
 	if len(kind) > len("image/") && bytes.EqualFold(kind[:len("image/")], []byte("image/")) {
-		return !bytes.Contains(bytes.ToLower(kind), []byte("svg")) && !bytes.Contains(bytes.ToLower(kind), []byte("xml"))
+		subtype := bytes.ToLower(kind[len("image/"):])
+		odd := bytes.ContainsFunc(subtype, func(r rune) bool { return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '-') })
+		return !odd && !bytes.Contains(subtype, []byte("svg")) && !bytes.Contains(subtype, []byte("xml"))
 	}
 	for _, harmless := range noPages {
 		if len(kind) == len(harmless) && bytes.EqualFold(kind, []byte(harmless)) {

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +25,14 @@ func serveBeside(t *testing.T, publicURL string, function http.HandlerFunc) (add
 	t.Helper()
 	behind := httptest.NewServer(function)
 	t.Cleanup(behind.Close)
-	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: behind.Listener.Addr().String()})
+	return serveBesideAddr(t, publicURL, behind.Listener.Addr().String())
+}
+
+// serveBesideAddr is serveBeside with what listens on function's address as every
+// function.
+func serveBesideAddr(t *testing.T, publicURL, function string) (address string) {
+	t.Helper()
+	upstream := reverseproxy.New(reverseproxy.Config{Network: "tcp", Address: function})
 	t.Cleanup(upstream.Close)
 	d := &Dashboard{CookieMark: "gatehound-", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ui/stream" {
@@ -82,15 +91,20 @@ func TestFunctionsAreApart(t *testing.T) {
 		if own := r.URL.Query().Get("own"); own != "" {
 			w.Header().Set("Content-Security-Policy", own)
 		}
+		if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
+			w.WriteHeader(status)
+		}
 		_, _ = io.WriteString(w, "<html>")
 	}
 	anywhere := serveBeside(t, "", function)
 	for kind, apart := range map[string]bool{
 		"text/html": true, "TEXT/html; charset=utf-8": true, "image/svg+xml": true, "application/xhtml+xml": true, "text/xml": true,
 		"multipart/x-mixed-replace": true, "application/pdf": true, "": true, "nonsense": true, "text/plain, text/html": true, "text/plain;,text/html": true,
-		"text/javascript": true, "image/": true, "image/vnd.x+xml": true,
+		"text/javascript": true, "image/": true, "image/vnd.x+xml": true, "image/xml": true, "image/svg": true,
+		// What is no media type is guessed at.
+		"text/plain\u00a0": true, "text/plain html": true, "image/ x": true, "image/png html": true, "image/p@ng": true, "image/png/x": true, "image/<": true,
 		"application/json": false, "Application/JSON; charset=utf-8": false, "text/plain": false, " text/plain ;charset=utf-8": false,
-		"text/css": false, "application/octet-stream": false, "text/event-stream": false, "application/x-ndjson": false, "image/png": false,
+		"text/css": false, "application/octet-stream": false, "text/event-stream": false, "application/x-ndjson": false, "image/png": false, "IMAGE/vnd.microsoft.icon ;a": false,
 	} {
 		response, _ := ask(t, anywhere, "GET", "/function/env?type="+url.QueryEscape(kind), "", "")
 		want := []string(nil)
@@ -102,6 +116,14 @@ func TestFunctionsAreApart(t *testing.T) {
 	response, _ := ask(t, anywhere, "GET", "/function/env?own=sandbox+allow-same-origin&type=text/html", "", "")
 	require.Equal(t, []string{"sandbox allow-same-origin", sandboxPolicy}, response.Header.Values("Content-Security-Policy"))
 
+	// The header of these may be put in the place of a cached page's.
+	for _, status := range []string{"206", "304"} {
+		response, _ := ask(t, anywhere, "GET", "/function/env?type=text/plain&own=default-src&status="+status, "", "")
+		require.Equal(t, []string{"default-src", sandboxPolicy}, response.Header.Values("Content-Security-Policy"), status)
+	}
+	response, _ = ask(t, anywhere, "HEAD", "/function/env?type=text/plain", "", "")
+	require.Equal(t, []string{sandboxPolicy}, response.Header.Values("Content-Security-Policy"))
+
 	// With a host of the dashboard's own, other hosts are the functions'.
 	public := serveBeside(t, "https://dash.example.com", function)
 	for host, apart := range map[string]bool{
@@ -111,6 +133,42 @@ func TestFunctionsAreApart(t *testing.T) {
 		require.Equal(t, apart, response.Header.Get("Content-Security-Policy") != "", host)
 		require.Equal(t, apart, func() bool { r, _ := ask(t, public, "GET", "/ui/", host, ""); return r.StatusCode == 200 }(), "the dashboard is where functions are apart, and nowhere else: %s", host)
 	}
+}
+
+// TestFunctionsSayNothingForTheHost: what browsers take for all pages of a host is
+// not passed on where the dashboard is, and elsewhere it is.
+func TestFunctionsSayNothingForTheHost(t *testing.T) {
+	t.Parallel()
+	names := []string{"Clear-Site-Data", "NEL", "report-to", "Strict-Transport-Security", "Service-Worker-Allowed", "Alt-Svc"}
+	address := serveBeside(t, "https://dash.example.com", func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range append(names, "X-Other") {
+			w.Header()[name] = []string{"a"}
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	for host, passed := range map[string]bool{"dash.example.com": false, "fn.example.com": true} {
+		response, _ := ask(t, address, "GET", "/function/env", host, "")
+		require.Equal(t, "a", response.Header.Get("X-Other"))
+		for _, name := range names {
+			require.Equal(t, passed, response.Header.Get(name) != "", "%s on %s", name, host)
+		}
+	}
+}
+
+// TestManyCookies: to take ours out of thousands takes no time worth speaking of.
+func TestManyCookies(t *testing.T) {
+	t.Parallel()
+	d := &Dashboard{CookieMark: "gatehound-"}
+	var ctx fasthttp.RequestCtx
+	var line strings.Builder
+	for i := range 4000 {
+		fmt.Fprintf(&line, "gatehound-%d=; ", i)
+	}
+	ctx.Request.Header.Set("Cookie", line.String()+"a=1; nameless; b=2")
+	began := time.Now()
+	d.hideCookies(&ctx)
+	require.Less(t, time.Since(began), 20*time.Millisecond)
+	require.Equal(t, "a=1; nameless; b=2", string(ctx.Request.Header.Peek("Cookie")))
 }
 
 // TestFunctionsDoNotSeeCookies of the dashboard's, and do not set such.

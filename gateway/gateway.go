@@ -87,8 +87,9 @@ type Gateway struct {
 	counts  *counts // nil = those of metrics
 	hours   *hours
 	server  *fasthttp.Server
-	// withheld says what of functions' answers is not passed on; nil = nothing.
-	withheld func(name, value []byte) bool
+	// withheld says what of functions' answers is not passed on, and withheldHere
+	// where the dashboard is; nil = nothing.
+	withheld, withheldHere func(name, value []byte) bool
 	// deploying has one deployment of a function at a time: who may only create
 	// would else replace what has been made since it was found missing.
 	deploying turns
@@ -113,7 +114,7 @@ func New(c Config) *Gateway {
 		g.metrics.registry.MustRegister(c.Metering.Outbox)
 	}
 	if c.Dashboard != nil {
-		g.withheld = c.Dashboard.isOwnCookie
+		g.withheld, g.withheldHere = c.Dashboard.isOwnCookie, c.Dashboard.isOurs
 	}
 	g.hours = newHours(c, g.metrics.functions)
 	g.routes = g.table()

@@ -53,12 +53,16 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte, started 
 	counted, meter := g.metrics.functions.invoked(f), g.meter(f, endpoint)
 	target := make([]byte, 0, len(endpoint.Prefix)+len(rest)+len(query))
 	target = append(append(append(target, endpoint.Prefix...), rest...), query...)
+	withheld := g.withheld
+	if g.config.Dashboard.isHere(ctx) {
+		withheld = g.withheldHere
+	}
 	err := endpoint.Upstream.Forward(ctx, reverseproxy.Options{
 		Target:      target,
 		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
 		IdleTimeout: g.config.UpstreamTimeout,
-		Withhold:    g.withheld,
+		Withhold:    withheld,
 	})
 	if err != nil {
 		g.refuse(ctx, f, err)

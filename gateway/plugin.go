@@ -93,7 +93,7 @@ func (p *plugin) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 		}
 		read, err := w.body()
 		if err != nil {
-			return caller{}, bodyError(err)
+			return caller{}, bodyError(err, maxBody)
 		}
 		// The client may still send it when the handler has returned. What the
 		// plugin saw is what is decoded afterwards.

@@ -148,6 +148,9 @@ func New(c Config) (*Dashboard, error) {
 	d := &Dashboard{config: c, mux: http.NewServeMux(), seal: newSeal(rand.Text()), guesses: guesses{running: map[string]int{}}}
 	d.api = &http.Client{Transport: c.API, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	d.sessions = newSessions(c.Idle, c.Lifetime, c.Now)
+	if c.Open {
+		d.sessions.ofOne = maxSessions // all are one person's
+	}
 	if c.Provider != nil {
 		d.party = &party{config: *c.Provider, now: c.Now}
 	}
@@ -163,6 +166,15 @@ func New(c Config) (*Dashboard, error) {
 
 // ServeHTTP implements http.Handler.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.mux.ServeHTTP(w, r) }
+
+// MaxForm is how many bytes of a request's body to read.
+func (d *Dashboard) MaxForm(r *http.Request) int {
+	v := &visit{d: d, r: r}
+	if id := v.cookie("session"); id != "" && d.sessions.knows(keyOf(id)) {
+		return maxForm
+	}
+	return maxStrangersForm
+}
 
 // party is the provider's client, made when it is first needed: the gateway
 // starts, and serves its other callers, while the provider is down.

@@ -122,7 +122,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	gw := gateway.New(gateway.Config{
 		Provider: functions{}, Issuer: system, Exchange: exchanger, Admin: basicauth.New("admin", "pw"), DefaultNamespace: "openfaas-fn",
 		Open:      c.Open,
-		Dashboard: &gateway.Dashboard{Handler: s.dashboard, PublicURL: c.PublicURL, CookieMark: CookieMark},
+		Dashboard: &gateway.Dashboard{Handler: s.dashboard, MaxForm: s.dashboard.MaxForm, PublicURL: c.PublicURL, CookieMark: CookieMark},
 		Log:       zerolog.New(s.log), UpstreamTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -10,8 +10,12 @@ import (
 )
 
 // maxSessions bounds the memory that sessions take: the one that was idle for the
-// longest time makes room.
-const maxSessions = 10_000
+// longest time makes room. maxOfOne bounds those of one person: they would else
+// log all others out by logging in often.
+const (
+	maxSessions = 10_000
+	maxOfOne    = 100
+)
 
 // session is what we know of a browser somebody has logged in with.
 type session struct {
@@ -56,6 +60,7 @@ func keyOf(id string) sessionKey { return sha256.Sum256([]byte(id)) }
 type sessions struct {
 	idle, lifetime time.Duration
 	now            func() time.Time
+	ofOne          int // see maxOfOne
 
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
@@ -69,7 +74,7 @@ type entry struct {
 }
 
 func newSessions(idle, lifetime time.Duration, now func() time.Time) *sessions {
-	return &sessions{idle: idle, lifetime: lifetime, now: now, byKey: map[sessionKey]*list.Element{}, order: list.New()}
+	return &sessions{idle: idle, lifetime: lifetime, now: now, ofOne: maxOfOne, byKey: map[sessionKey]*list.Element{}, order: list.New()}
 }
 
 // begin returns the ID of a new session. It is always a new one: an ID that was
@@ -83,6 +88,16 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	begun = &session{csrf: rand.Text(), subject: subject, issuer: issuer, begun: now, credential: c}
 	key := keyOf(id)
 	s.byKey[key] = s.order.PushFront(&entry{key, now, begun})
+	theirs := 0
+	for e := s.order.Front(); e != nil; {
+		next := e.Next()
+		if e.Value.(*entry).session.isOf(subject, issuer) {
+			if theirs++; theirs > s.ofOne {
+				s.remove(e)
+			}
+		}
+		e = next
+	}
 	for s.order.Len() > maxSessions {
 		s.remove(s.order.Back())
 	}
@@ -106,6 +121,14 @@ func (s *sessions) find(key sessionKey) *session {
 	}
 	s.order.MoveToFront(e)
 	return it.session
+}
+
+// knows reports whether there is a session, be it one that has ended.
+func (s *sessions) knows(key sessionKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, found := s.byKey[key]
+	return found
 }
 
 // lives reports whether a session goes on, without that counting as its use.
@@ -134,12 +157,16 @@ func (s *sessions) forgetAll(subject, issuer string) (count int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.byKey {
-		if it := e.Value.(*entry).session; it.subject == subject && it.issuer == issuer {
+		if e.Value.(*entry).session.isOf(subject, issuer) {
 			s.remove(e)
 			count++
 		}
 	}
 	return count
+}
+
+func (s *session) isOf(subject, issuer string) bool {
+	return s.subject == subject && s.issuer == issuer
 }
 
 func (s *sessions) remove(e *list.Element) {
@@ -192,7 +219,7 @@ func (s *session) keep(d *draft) {
 
 // inherit takes over what somebody has typed in an earlier session of theirs.
 func (s *session) inherit(from *session) {
-	if from == nil || from.subject != s.subject || from.issuer != s.issuer {
+	if from == nil || !from.isOf(s.subject, s.issuer) {
 		return
 	}
 	from.mu.Lock()

@@ -43,8 +43,12 @@ func (r *refusal) Error() string { return r.Message }
 // errLoggedOut says that the person must log in, again perhaps.
 var errLoggedOut = errors.New("not logged in")
 
-// maxForm bounds what is read of a form, in bytes. The gateway is stricter.
-const maxForm = 1 << 20
+// maxForm bounds a form, in bytes, and maxStrangersForm that of who has no session:
+// the login's.
+const (
+	maxForm          = 1 << 20
+	maxStrangersForm = 64 << 10
+)
 
 // maxDraft bounds what is kept of a form that came too late, in bytes.
 const maxDraft = 256 << 10
@@ -71,19 +75,14 @@ func (d *Dashboard) serve(w http.ResponseWriter, r *http.Request, p page) {
 // enter finds out who visits, and whether the page is for them.
 func (v *visit) enter(p page) error {
 	sends := v.r.Method != http.MethodGet && v.r.Method != http.MethodHead
-	if sends {
-		if err := v.ownForm(); err != nil {
-			return err
-		}
-		v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
-		if err := v.r.ParseForm(); err != nil {
-			return &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error()}
-		}
-		v.form = v.r.PostForm
-	}
 	if id := v.cookie("session"); id != "" {
 		v.key = keyOf(id)
 		v.session = v.d.sessions.find(v.key)
+	}
+	if sends {
+		if err := v.readForm(); err != nil {
+			return err
+		}
 	}
 	if v.d.config.Open && (v.session == nil || v.session.hasEnded()) {
 		v.startForAnybody()
@@ -107,6 +106,18 @@ func (v *visit) enter(p page) error {
 		v.form = kept
 		v.notice = "Your session had ended when you sent this. Nothing was done: look it over and send it again."
 	}
+	return nil
+}
+
+// readForm reads what was sent, if that was by one of our pages.
+func (v *visit) readForm() error {
+	if err := v.ownForm(); err != nil {
+		return err
+	}
+	if err := v.r.ParseForm(); err != nil {
+		return &refusal{http.StatusBadRequest, "The form cannot be read: " + err.Error()}
+	}
+	v.form = v.r.PostForm
 	return nil
 }
 
@@ -242,7 +253,7 @@ func (v *visit) askToLogIn() error {
 			for name, value := range v.form {
 				if !strings.HasPrefix(name, "_") {
 					values[name] = value
-					size += len(name) + len(strings.Join(value, ""))
+					size += len(name) + len(strings.Join(value, "")) + 16*len(value) // strings have a price, too
 				}
 			}
 			if size <= maxDraft {

@@ -36,7 +36,7 @@ func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config
 	if err != nil {
 		return nil, fmt.Errorf("the dashboard: %w", err)
 	}
-	return &gateway.Dashboard{Handler: pages, PublicURL: settings.PublicURL, CookieMark: dashboard.CookieMark}, nil
+	return &gateway.Dashboard{Handler: pages, MaxForm: pages.MaxForm, PublicURL: settings.PublicURL, CookieMark: dashboard.CookieMark}, nil
 }
 
 // selfTransport sends requests to the gateway that listens on address, whatever
