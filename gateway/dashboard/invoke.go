@@ -127,6 +127,8 @@ func callError(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("it gave no answer within %s", askTimeout)
+	case errors.Is(err, io.EOF):
+		return "the connection was closed before there was an answer"
 	case errors.As(err, &wrapped):
 		return wrapped.Err.Error()
 	}
