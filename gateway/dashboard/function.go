@@ -57,7 +57,10 @@ func (v *visit) showFunction(status int) error {
 	}
 	if v.d.config.Hour != nil {
 		h := v.d.config.Hour(v.r.Context(), namespace, name)
-		page.Pictures = []template.HTML{chart.Calls(h), chart.Latency(h), chart.Errors(h)}
+		page.Pictures = []template.HTML{chart.Calls(h)}
+		if len(h.Codes) > 0 {
+			page.Pictures = append(page.Pictures, chart.Latency(h), chart.Errors(h))
+		}
 		page.HourOf = hourOf(h, v.d.config.Now())
 	}
 	if v.form.Get("replicas") == "" {

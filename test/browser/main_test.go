@@ -90,6 +90,7 @@ func buildAndRun(m *testing.M) int {
 // gateway is the built one, running, with the quickstart's functions.
 type gateway struct {
 	url    string
+	issuer string // the provider's
 	dir    string // its own
 	stderr *output
 }
@@ -120,9 +121,9 @@ func start(t *testing.T, env ...string) *gateway {
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
 	g := &gateway{url: "http://" + address, dir: t.TempDir(), stderr: new(output)}
-	issuer := startProvider(t, g.url)
+	g.issuer = startProvider(t, g.url)
 	require.NoError(t, os.Mkdir(filepath.Join(g.dir, "iam"), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "iam", "people.yaml"), []byte(strings.ReplaceAll(people, "ISSUER", issuer)), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "iam", "people.yaml"), []byte(strings.ReplaceAll(people, "ISSUER", g.issuer)), 0o600))
 
 	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "stack.yml"), []byte(stack), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "evil.html"), []byte(evil), 0o600))
@@ -130,7 +131,7 @@ func start(t *testing.T, env ...string) *gateway {
 	cmd.Dir, cmd.Stderr = g.dir, g.stderr
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "listen=" + address, "metrics_port=0", "iam_dir=iam",
-		"primary_issuer=" + issuer, "oauth_client_id=" + clientID, "oauth_scopes=openid email profile offline_access",
+		"primary_issuer=" + g.issuer, "oauth_client_id=" + clientID, "oauth_scopes=openid email profile offline_access",
 	}, env...)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

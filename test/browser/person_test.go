@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -181,8 +182,8 @@ func (p *person) field(label string) string {
 // fills a field in, in place of what is there.
 func (p *person) fills(label, value string) {
 	p.Helper()
-	field := p.field(label)
-	p.do(chromedp.Clear(field, chromedp.ByQuery), chromedp.SendKeys(field, value, chromedp.ByQuery))
+	p.ask(fmt.Sprintf(`{ const f = document.querySelector(%q); f.focus(); f.select() }`, p.field(label)), nil)
+	p.do(input.InsertText(value))
 }
 
 // chooses an option by its text; the page may be left by that.
