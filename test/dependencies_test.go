@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"auth/authfast":          {"auth"},
 	"auth/webhook":           nil,
 	"auth/login":             nil,
+	"auth/cmd/pro":           {"auth/login", "config"},
 	"watchdog":               {"auth", "auth/jwks", "auth/webhook", "executor", "executor/reverseproxy", "config"},
 	"watchdog/cmd/fwatchdog": {"watchdog"},
 

@@ -68,10 +68,11 @@ func Listen(c CallbackConfig) (*Callback, error) {
 	}
 	u.Path = callbackPath
 	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
-	return &Callback{
-		RedirectURL: u.String(), listener: listener,
-		hosts: []string{u.Host, "127.0.0.1:" + port, "localhost:" + port},
-	}, nil
+	hosts := []string{u.Host, "127.0.0.1:" + port, "localhost:" + port}
+	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		hosts = append(hosts, u.Hostname()) // browsers leave those ports out
+	}
+	return &Callback{RedirectURL: u.String(), listener: listener, hosts: hosts}, nil
 }
 
 // Close gives the port back.
@@ -212,7 +213,11 @@ func (s *callbackServer) end(w http.ResponseWriter) {
 	}
 	<-s.done // another request of the browser's may have brought the answer
 	if s.err != nil {
-		show(w, http.StatusOK, page{Title: "The login failed", Text: clean(s.err.Error()), Failed: true})
+		text, more, _ := strings.Cut(s.err.Error(), "\n")
+		if more != "" {
+			text += ". The terminal says more."
+		}
+		show(w, http.StatusOK, page{Title: "The login failed", Text: clean(text), Failed: true})
 	} else {
 		show(w, http.StatusOK, page{Title: "You are logged in", Text: "You can close this page and go back to the terminal."})
 	}

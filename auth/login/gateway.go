@@ -19,6 +19,9 @@ type Gateway struct {
 	HTTP *http.Client
 }
 
+// ErrNoExchange says that a gateway has no IAM, or is a federated one.
+var ErrNoExchange = errors.New("it exchanges no tokens")
+
 // Exchange trades an ID token for an API token (RFC 8693). With functions, which
 // are patterns such as "openfaas-fn:env", it is a function token for those; an API
 // token is good for that, too. The gateway's refusals are *Refusal.
@@ -43,7 +46,7 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed {
-		return Token{}, fmt.Errorf("%s exchanges no tokens: /oauth/token answered %s", g.URL, res.Status)
+		return Token{}, fmt.Errorf("%s: %w: /oauth/token answered %s", g.URL, ErrNoExchange, res.Status)
 	}
 	if res.StatusCode != http.StatusOK {
 		return Token{}, answeredRefusal(res, "the gateway", subjectToken)

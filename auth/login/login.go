@@ -204,6 +204,9 @@ func checkURL(text string, secure bool) error {
 // Issuer is the provider's issuer URL, as it spells it.
 func (c *Client) Issuer() string { return c.metadata.Issuer }
 
+// Endpoint is where the provider's endpoints are.
+func (c *Client) Endpoint() oauth2.Endpoint { return c.oauth.Endpoint }
+
 // EndSession is the page of the provider's that logs a person out there and
 // comes back to returnTo (OpenID Connect RP-Initiated Logout 1.0); "" = it has
 // none. Either argument may be "": without an ID token some providers ask the

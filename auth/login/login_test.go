@@ -307,8 +307,8 @@ func TestExchange(t *testing.T) {
 		"refused": {func(w http.ResponseWriter) {
 			writeJSON(w, 400, map[string]any{"error": "invalid_request", "error_description": "No policies found for subject: alice the-id-token"})
 		}, "invalid_request: No policies found for subject: alice [secret]"},
-		"no endpoint": {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, gateway.URL + "/ exchanges no tokens: /oauth/token answered 404 Not Found"},
-		"not JSON":    {func(w http.ResponseWriter) { http.Error(w, "the-id-token", 502) }, "the gateway answered 502 Bad Gateway, without an OAuth error"},
+		"no endpoint": {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, gateway.URL + "/: it exchanges no tokens: /oauth/token answered 404 Not Found"},
+		"not JSON":    {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) }, "the gateway answered 502 Bad Gateway, without an OAuth error"},
 		"no token":    {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
 		"another kind": {func(w http.ResponseWriter) {
 			writeJSON(w, 200, map[string]any{"access_token": "a", "token_type": "N_A"})
