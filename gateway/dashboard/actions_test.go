@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -20,7 +21,12 @@ const envPage = "/ui/functions/openfaas-fn/env"
 // form is one as its page has it.
 func (b *browser) form(t *testing.T, pairs ...string) url.Values {
 	t.Helper()
-	form := url.Values{"_csrf": {b.csrf(t)}}
+	u, err := url.Parse(b.site.url + "/ui/")
+	require.NoError(t, err)
+	if session := b.Jar.Cookies(u)[0].Value; session != b.session {
+		b.token, b.session = b.csrf(t), session
+	}
+	form := url.Values{"_csrf": {b.token}}
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
 	}
@@ -450,6 +456,10 @@ func TestExplain(t *testing.T) {
 	hers := ask(alice, "action", "Function:Get", "resource", "openfaas-fn:env")
 	require.NotContains(t, hers.body, "bob")
 	require.NotContains(t, hers.body, "<code>people</code>")
+	s.objects.Store(conditional(t, s))
+	cut := ask(alice, "action", "Function:Get", "resource", "openfaas-fn:env")
+	require.Contains(t, cut.body, "condition.StringEqual.jwt:sub: the claim is")
+	require.NotContains(t, cut.body, "bob", "nor who is named in conditions")
 	s.grant(t, "alice", "*", "*")
 	require.Contains(t, alice.get(t, "/ui/iam").body, `name="claims"`, "who may do everything")
 
@@ -469,6 +479,20 @@ func TestExplain(t *testing.T) {
 	}
 	s.objects.Store(nil)
 	require.Equal(t, http.StatusServiceUnavailable, ask(admin, "action", "Function:Get", "claims", claims).status)
+}
+
+// conditional is a policy that is bob's alone.
+func conditional(t *testing.T, s *site) *iam.Set {
+	t.Helper()
+	set, problems := iam.Compile(iam.Objects{
+		Issuers: []iam.JwtIssuer{{Metadata: iam.Metadata{Name: "idp"}, Spec: iam.JwtIssuerSpec{Iss: s.idp.url, Aud: []string{"dashboard"}, TokenExpiry: "30m"}}},
+		Policies: []iam.Policy{{Metadata: iam.Metadata{Name: "looks"}, Spec: iam.PolicySpec{Statement: []iam.Statement{{
+			Effect: "Allow", Action: []string{"Function:Get"}, Resource: []iam.Resource{"*"},
+			Condition: iam.Condition{"StringEqual": {"jwt:sub": {"fed:bob"}}},
+		}}}}},
+	})
+	require.Empty(t, problems)
+	return set
 }
 
 func TestPairs(t *testing.T) {

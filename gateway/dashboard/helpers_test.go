@@ -241,13 +241,15 @@ func newIDP(t *testing.T) *idp {
 type browser struct {
 	*http.Client
 	site *site
+
+	token, session string // of the forms of which session; see form
 }
 
 func (s *site) browser(t *testing.T) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	b := &browser{&http.Client{Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, s}
+	b := &browser{Client: &http.Client{Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, site: s}
 	t.Cleanup(b.CloseIdleConnections)
 	return b
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/openfaas/faas-provider/types"
 
 	"github.com/gatehound/gatehound/auth/login"
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
 )
 
 const (
@@ -117,7 +118,7 @@ func (v *visit) invoke() error {
 	}
 	defer response.Body.Close()
 	answer.read(response)
-	answer.Took = time.Since(began).Round(100 * time.Microsecond).String()
+	answer.Took = chart.Seconds(time.Since(began).Seconds())
 	return v.showInvocation(http.StatusOK, f, answer)
 }
 
