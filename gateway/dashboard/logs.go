@@ -19,8 +19,9 @@ import (
 const (
 	// tail is how many lines are there at first.
 	tail = 200
-	// maxStreams bounds the streams of a session: each is a connection to the API.
-	maxStreams = 8
+	// maxStreams bounds the streams of a session: each is a connection to the API,
+	// and outlives a page that was left for some beats.
+	maxStreams = 32
 )
 
 // logsPage is what the template "logs" shows.
