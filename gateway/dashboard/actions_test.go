@@ -196,6 +196,16 @@ func TestChange(t *testing.T) {
 	require.Contains(t, bad.body, "A=b")
 	require.Empty(t, s.provider.done())
 
+	// A provider that tells of no environment may have one: it is not taken away
+	// by who has not said that there is none.
+	require.Contains(t, page, "no_environment")
+	unsure := b.send(t, envPage+"/change", b.form(t, "image", "img/env:2"))
+	require.Equal(t, http.StatusBadRequest, unsure.status)
+	require.Contains(t, unsure.body, "no_environment-wrong")
+	require.Empty(t, s.provider.done())
+	require.Equal(t, envPage, b.send(t, envPage+"/change", b.form(t, "image", "img/env:2", "no_environment", "true")).location())
+	require.Len(t, s.provider.done(), 1)
+
 	// A form that came too late is as it was typed, and not as the function is.
 	late := b.form(t, "image", "img/typed", "_page", envPage+"/change")
 	s.clock.advance(3 * time.Hour)
