@@ -180,6 +180,7 @@ type Client struct {
 	waiting bool // for a request: none is under way
 	used    bool // has had a request
 	retired bool // to be closed unless a request comes
+	looking bool // for that request, for the last time
 
 	idleUntil time.Time // when the server closes it; of the last wait for a request
 	parked    bool      // Close leaves it open, see SetReadDeadline

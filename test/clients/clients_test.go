@@ -35,10 +35,10 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	gatewayProgram = filepath.Join(dir, "gateway")
-	build := exec.Command("go", "build", "-o", gatewayProgram, "./gateway/cmd/gateway")
-	build.Dir = "../.." // the module whose program it is
+	build := exec.Command("go", "build", "-o", dir, "./gateway/cmd/gateway", "./auth/cmd/pro")
+	build.Dir = "../.." // the module whose programs they are
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the gateway: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)
 		return 1
 	}
 	find := exec.Command("go", "tool", "-n", "faas-cli") // built once, then kept in Go's cache

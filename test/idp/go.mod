@@ -6,6 +6,7 @@ go 1.26.0
 
 require (
 	github.com/coreos/go-oidc/v3 v3.17.0
+	github.com/creack/pty v1.1.24
 	github.com/openfaas/go-sdk v0.2.22
 	github.com/stretchr/testify v1.12.1
 	github.com/zitadel/oidc/v3 v3.45.5

@@ -37,10 +37,10 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "gateway")
-	build := exec.Command("go", "build", "-o", dir, "./gateway/cmd/gateway", "./gateway/cmd/federated-gateway")
+	build := exec.Command("go", "build", "-o", dir, "./gateway/cmd/gateway", "./gateway/cmd/federated-gateway", "./auth/cmd/pro")
 	build.Dir = "../.." // the module whose program it is
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the gateways: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "building the programs: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()

@@ -25,8 +25,12 @@ const (
 	nativeClient  = "native"
 	webClient     = "web"
 	serviceClient = "sid1"
+	deviceClient  = "device"
 	redirectURL   = "http://localhost:1/auth/callback"
 	user          = "id2"
+	// Where `pro` waits: on any port for the native client, on this one for the other.
+	callbackPath = "/oauth/callback"
+	implicitPort = "31117"
 )
 
 // provider is an OpenID provider that others wrote.
@@ -41,8 +45,9 @@ func newProvider(t *testing.T) *provider {
 	server := httptest.NewUnstartedServer(nil)
 	issuer := "http://" + server.Listener.Addr().String()
 	clients := map[string]*storage.Client{
-		nativeClient: storage.NativeClient(nativeClient, redirectURL),
-		webClient:    storage.WebClient(webClient, "secret", redirectURL),
+		nativeClient: storage.NativeClient(nativeClient, redirectURL, "http://127.0.0.1"+callbackPath),
+		webClient:    storage.WebClient(webClient, "secret", redirectURL, "http://localhost:"+implicitPort+callbackPath),
+		deviceClient: storage.DeviceClient(deviceClient, "secret"),
 	}
 	store := jwtStorage{storage.NewStorageWithClients(storage.NewUserStore(issuer), clients)}
 	server.Config.Handler = exampleop.SetupServer(issuer, store, slog.New(slog.NewTextHandler(io.Discard, nil)), false)
@@ -69,6 +74,12 @@ func (s jwtStorage) GetClientByClientID(ctx context.Context, id string) (op.Clie
 func (s jwtStorage) ClientCredentials(ctx context.Context, id, secret string) (op.Client, error) {
 	c, err := s.Storage.ClientCredentials(ctx, id, secret)
 	return jwtClient{c}, err
+}
+
+// CompleteDeviceAuthorization knows the user by the ID that tokens have; the
+// example forgets to look it up.
+func (s jwtStorage) CompleteDeviceAuthorization(ctx context.Context, code, _ string) error {
+	return s.Storage.CompleteDeviceAuthorization(ctx, code, user)
 }
 
 func (p *provider) oauth2(client, secret string) *oauth2.Config {

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// store is faas-cli's folder: its file of logins, and beside it ours.
+type store struct{ dir string }
+
+// credential is an entry of faas-cli's file.
+type credential struct {
+	Gateway string `yaml:"gateway"`
+	Auth    string `yaml:"auth"`
+	Token   string `yaml:"token"`
+}
+
+// oauth2Auth is the Auth of a bearer token.
+const oauth2Auth = "oauth2"
+
+// settings are how somebody logged in at a gateway, so that the next time its
+// URL is enough.
+type settings struct {
+	Gateway          string   `yaml:"gateway"`
+	Authority        string   `yaml:"authority"`
+	ClientID         string   `yaml:"client_id"`
+	ClientSecretFile string   `yaml:"client_secret_file"`
+	Grant            string   `yaml:"grant"`
+	Scopes           []string `yaml:"scopes,flow"`
+	Audience         string   `yaml:"audience"`
+	RedirectHost     string   `yaml:"redirect_host"`
+	ListenPort       int      `yaml:"listen_port"`
+	CA               string   `yaml:"ca"`
+	NoExchange       bool     `yaml:"no_exchange"`
+	RefreshToken     string   `yaml:"refresh_token"`
+}
+
+// home is the user's folder.
+func home(getenv func(string) string) (string, error) {
+	names := []string{"HOME"}
+	if runtime.GOOS == "windows" {
+		names = []string{"HOME", "USERPROFILE"}
+	}
+	for _, name := range names {
+		if dir := getenv(name); dir != "" {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not set", strings.Join(names, " and "))
+}
+
+// openStore finds the folder as faas-cli does.
+func openStore(getenv func(string) string) (*store, error) {
+	dir := getenv("OPENFAAS_CONFIG")
+	if ci := getenv("CI"); dir == "" && (ci == "true" || ci == "1") {
+		dir = ".openfaas"
+	} else if dir == "" {
+		dir = "~/.openfaas"
+	}
+	if rest, ok := strings.CutPrefix(dir, "~"); ok && (rest == "" || os.IsPathSeparator(rest[0])) {
+		h, err := home(getenv)
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(h, rest)
+	}
+	return &store{filepath.Clean(dir)}, nil
+}
+
+// lock keeps other runs of ours from both files, until unlock.
+func (s *store) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	l := flock.New(filepath.Join(s.dir, "pro.lock"), flock.SetPermissions(0o600))
+	// Longer than whoever has it may wait for a provider and a gateway.
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("another faas-cli pro has it for too long"))
+	defer cancel()
+	if _, err := l.TryLockContext(ctx, 20*time.Millisecond); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), err)
+	}
+	return func() { _ = l.Close() }, nil
+}
+
+const (
+	credentialsFile, credentialsList = "config.yml", "auths"
+	settingsFile, settingsList       = "pro.yml", "logins"
+)
+
+func (s *store) credential(gateway string) (c credential, found bool, err error) {
+	found, err = s.get(credentialsFile, credentialsList, gateway, &c)
+	return c, found, err
+}
+
+func (s *store) settings(gateway string) (r settings, found bool, err error) {
+	found, err = s.get(settingsFile, settingsList, gateway, &r)
+	return r, found, err
+}
+
+func (s *store) get(file, list, gateway string, v any) (bool, error) {
+	path := filepath.Join(s.dir, file)
+	e, err := read(path, list)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	found, err := e.get(gateway, v)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", path, err)
+	}
+	return found, nil
+}
+
+// saveCredential and the others want the lock.
+func (s *store) saveCredential(c credential) error {
+	return s.edit(credentialsFile, credentialsList, c.Gateway, func(e *entries) (bool, error) { return true, e.put(c.Gateway, c) })
+}
+
+func (s *store) saveSettings(r settings) error {
+	return s.edit(settingsFile, settingsList, r.Gateway, func(e *entries) (bool, error) { return true, e.put(r.Gateway, r) })
+}
+
+func (s *store) removeCredential(gateway string) error {
+	return s.edit(credentialsFile, credentialsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
+}
+
+func (s *store) removeSettings(gateway string) error {
+	return s.edit(settingsFile, settingsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
+}
+
+func (s *store) edit(file, list, gateway string, change func(*entries) (bool, error)) error {
+	path := filepath.Join(s.dir, file)
+	e, err := read(path, list)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if changed, err := change(e); err != nil || !changed {
+		return err
+	}
+	data, err := e.bytes(gateway)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return replaceFile(path, data, 0o600)
+}
+
+func read(path, list string) (*entries, error) {
+	data, err := os.ReadFile(path)
+	if err == nil && len(data) == 0 {
+		// faas-cli empties its file, then writes it: we may have come in between.
+		time.Sleep(100 * time.Millisecond)
+		data, err = os.ReadFile(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return parseEntries(data, list)
+}
+
+// replaceFile puts data into the place of a file at once: whoever reads it, even
+// after a crash, finds the old or the new. Where path is a symbolic link, it
+// stays one. Callers keep others from doing so at the same time.
+func replaceFile(path string, data []byte, mode os.FileMode) error {
+	for range 10 {
+		target, err := os.Readlink(path)
+		if err != nil {
+			break // it is none
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	dir, name := filepath.Split(path)
+	temporary := filepath.Join(dir, "."+name+".new")
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was killed
+		return err
+	}
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode) // whatever the umask
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary)
+	}
+	return err
+}

@@ -1,2 +1,0 @@
-package login
-import _ "github.com/gofrs/flock"
