@@ -85,6 +85,9 @@ type Dashboard struct {
 	seal      seal
 	guesses   guesses
 	api       *http.Client
+	// beat is how often a silent stream says that it is there. It is also when we
+	// see that the browser has gone, or that its session has ended.
+	beat time.Duration
 }
 
 // page is one line of the table: who asks for pattern, of http.ServeMux, gets
@@ -145,7 +148,7 @@ func New(c Config) (*Dashboard, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	d := &Dashboard{config: c, mux: http.NewServeMux(), seal: newSeal(rand.Text()), guesses: guesses{running: map[string]int{}}}
+	d := &Dashboard{config: c, mux: http.NewServeMux(), seal: newSeal(rand.Text()), guesses: guesses{running: map[string]int{}}, beat: 5 * time.Second}
 	d.api = &http.Client{Transport: c.API, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	d.sessions = newSessions(c.Idle, c.Lifetime, c.Now)
 	if c.Open {

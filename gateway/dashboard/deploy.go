@@ -21,11 +21,19 @@ type deployPage struct {
 	Namespace, Name string
 	Namespaces      []string // where a new one may be
 	Secrets         []string // that are there, as far as they may be seen
+	// Unknown says that the provider has reported no environment: there is none, or
+	// it does not tell.
+	Unknown bool
 }
 
 // jwtAuth is the variable that has a function ask its callers for a token. It is
 // a field of its own in the form.
 const jwtAuth = "jwt_auth"
+
+// noEnvironment is ticked by who knows that a function has none, where the provider
+// has told of none. Some do not tell; what the form sends is then all there is, and a
+// jwt_auth that was not seen would be gone.
+const noEnvironment = "no_environment"
 
 // deployment shows the form for a new function.
 func (v *visit) deployment() error { return v.showDeployment(http.StatusOK) }
@@ -137,7 +145,9 @@ func (v *visit) showChange(status int, f types.FunctionStatus) error {
 	if !v.may("Function:Update", f.Namespace, f.Name) {
 		return forbidden("Function:Update", f.Namespace, f.Name)
 	}
-	return v.show(status, "deploy", "Change "+f.Name, deployPage{Namespace: f.Namespace, Name: f.Name, Secrets: v.secretNames(f.Namespace)})
+	return v.show(status, "deploy", "Change "+f.Name, deployPage{
+		Namespace: f.Namespace, Name: f.Name, Secrets: v.secretNames(f.Namespace), Unknown: len(f.EnvVars) == 0,
+	})
 }
 
 // update changes a function. What the form has no field for stays as it is.
@@ -147,6 +157,9 @@ func (v *visit) update() error {
 		return err
 	}
 	d := v.deploymentOf(f)
+	if len(f.EnvVars) == 0 && v.form.Get(noEnvironment) == "" {
+		v.amiss(noEnvironment, "Tick this if it is so. If not, deploy the function again from its stack.yml.")
+	}
 	if v.wrongs != nil {
 		return v.showChange(http.StatusBadRequest, f)
 	}

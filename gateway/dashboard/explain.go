@@ -134,6 +134,13 @@ func (v *visit) explain() error {
 	}
 	own := exchange.Explain(q)
 	x.Allowed, x.Faults, x.Policies, x.Reasons = own.Allowed, own.Faults, own.Policies, own.Statements
+	if !v.mayAll() {
+		for i := range x.Reasons {
+			for j, line := range x.Reasons[i].Unmet {
+				x.Reasons[i].Unmet[j], _, _ = strings.Cut(line, ", want ") // which names others
+			}
+		}
+	}
 	if at := v.d.explain(c.claims); at != nil {
 		x.Roles = slices.DeleteFunc(at.Roles, func(r iam.RoleReason) bool { return len(r.Unmet) > 0 })
 	}

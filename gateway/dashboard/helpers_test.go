@@ -47,7 +47,8 @@ func (functions) List(_ context.Context, namespace string) ([]types.FunctionStat
 	}
 	return []types.FunctionStatus{
 		{Name: "env", Image: "img/env:1", Replicas: 2, AvailableReplicas: 1, Annotations: &annotations},
-		{Name: "secret", Image: "img/secret:1", EnvVars: map[string]string{"jwt_auth": "true"}},
+		{Name: "secret", Image: "img/secret:1", EnvVars: map[string]string{"jwt_auth": "true"},
+			Constraints: []string{"gpu"}, Limits: &types.FunctionResources{Memory: "1Gi", NvidiaGPU: "1"}, ReadOnlyRootFilesystem: true},
 	}, nil
 }
 
@@ -70,6 +71,7 @@ type site struct {
 	objects   atomic.Pointer[iam.Set]
 	log       *lockedBuilder
 	clock     *clock
+	provider  *workshop
 }
 
 type lockedBuilder struct {
@@ -97,7 +99,7 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 func newSite(t *testing.T, change func(*Config)) *site {
 	t.Helper()
-	s := &site{idp: newIDP(t), log: &lockedBuilder{}, clock: &clock{}}
+	s := &site{idp: newIDP(t), log: &lockedBuilder{}, clock: &clock{}, provider: newWorkshop(t)}
 	s.grant(t, "alice", "Function:List", "openfaas-fn:*", "Function:Get", "openfaas-fn:env")
 	l, err := reverseproxy.Listen("tcp", "127.0.0.1:0", time.Minute)
 	require.NoError(t, err)
@@ -119,8 +121,9 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	}
 	s.dashboard, err = New(c)
 	require.NoError(t, err)
+	s.dashboard.beat = 20 * time.Millisecond
 	gw := gateway.New(gateway.Config{
-		Provider: functions{}, Issuer: system, Exchange: exchanger, Admin: basicauth.New("admin", "pw"), DefaultNamespace: "openfaas-fn",
+		Provider: s.provider, Issuer: system, Exchange: exchanger, Admin: basicauth.New("admin", "pw"), DefaultNamespace: "openfaas-fn",
 		Open:      c.Open,
 		Dashboard: &gateway.Dashboard{Handler: s.dashboard, MaxForm: s.dashboard.MaxForm, PublicURL: c.PublicURL, CookieMark: CookieMark},
 		Log:       zerolog.New(s.log), UpstreamTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second,
@@ -238,13 +241,15 @@ func newIDP(t *testing.T) *idp {
 type browser struct {
 	*http.Client
 	site *site
+
+	token, session string // of the forms of which session; see form
 }
 
 func (s *site) browser(t *testing.T) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	b := &browser{&http.Client{Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, s}
+	b := &browser{Client: &http.Client{Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, site: s}
 	t.Cleanup(b.CloseIdleConnections)
 	return b
 }

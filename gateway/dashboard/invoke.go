@@ -19,6 +19,7 @@ import (
 	"github.com/openfaas/faas-provider/types"
 
 	"github.com/gatehound/gatehound/auth/login"
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
 )
 
 const (
@@ -117,7 +118,7 @@ func (v *visit) invoke() error {
 	}
 	defer response.Body.Close()
 	answer.read(response)
-	answer.Took = time.Since(began).Round(100 * time.Microsecond).String()
+	answer.Took = chart.Seconds(time.Since(began).Seconds())
 	return v.showInvocation(http.StatusOK, f, answer)
 }
 
@@ -127,6 +128,8 @@ func callError(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("it gave no answer within %s", askTimeout)
+	case errors.Is(err, io.EOF):
+		return "the connection was closed before there was an answer"
 	case errors.As(err, &wrapped):
 		return wrapped.Err.Error()
 	}

@@ -19,11 +19,9 @@ import (
 const (
 	// tail is how many lines are there at first.
 	tail = 200
-	// beat is how often a silent stream says that it is there. It is also when we
-	// see that the browser has gone, or that its session has ended.
-	beat = 5 * time.Second
-	// maxStreams bounds the streams of a session: each is a connection to the API.
-	maxStreams = 8
+	// maxStreams bounds the streams of a session: each is a connection to the API,
+	// and outlives a page that was left for some beats.
+	maxStreams = 32
 )
 
 // logsPage is what the template "logs" shows.
@@ -174,7 +172,7 @@ func (v *visit) logStream() error {
 	var beating sync.WaitGroup
 	beating.Go(func() {
 		defer cancel()
-		tick := time.NewTicker(beat)
+		tick := time.NewTicker(v.d.beat)
 		defer tick.Stop()
 		for {
 			select {
