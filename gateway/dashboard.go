@@ -84,7 +84,11 @@ func (g *Gateway) showDashboard(ctx *fasthttp.RequestCtx, path, query string) {
 		ctx.Response.SetStatusCode(http.StatusFound)
 		return
 	}
-	r, err := netRequest(g.life, ctx, path+query)
+	life := g.life // ends what is followed, which only GET does
+	if !ctx.IsGet() {
+		life = context.WithoutCancel(life) // what is being done is waited for when we stop
+	}
+	r, err := netRequest(life, ctx, path+query)
 	if err != nil {
 		g.answerError(ctx, "", badRequest("the request cannot be read: %s", err))
 		return

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 
+	"github.com/gatehound/gatehound/exchange/issuer"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
@@ -161,13 +163,13 @@ func TestManyCookies(t *testing.T) {
 	d := &Dashboard{CookieMark: "gatehound-"}
 	var ctx fasthttp.RequestCtx
 	var line strings.Builder
-	for i := range 4000 {
+	for i := range 40_000 {
 		fmt.Fprintf(&line, "gatehound-%d=; ", i)
 	}
 	ctx.Request.Header.Set("Cookie", line.String()+"a=1; nameless; b=2")
 	began := time.Now()
 	d.hideCookies(&ctx)
-	require.Less(t, time.Since(began), 20*time.Millisecond)
+	require.Less(t, time.Since(began), time.Second)
 	require.Equal(t, "a=1; nameless; b=2", string(ctx.Request.Header.Peek("Cookie")))
 }
 
@@ -248,4 +250,46 @@ func TestNoDashboard(t *testing.T) {
 	d.sandbox(&ctx)
 	require.Equal(t, "gatehound-session=a", string(ctx.Request.Header.Peek("Cookie")))
 	require.Empty(t, ctx.Response.Header.Peek("Content-Security-Policy"))
+}
+
+// TestDashboardStops: what people follow ends when we stop, and what they have had
+// us do is waited for.
+func TestDashboardStops(t *testing.T) {
+	t.Parallel()
+	key, err := issuer.Generate()
+	require.NoError(t, err)
+	system, err := issuer.New("http://gateway.test", key)
+	require.NoError(t, err)
+	begun, ended, release := make(chan string, 2), make(chan string, 2), make(chan struct{})
+	d := &Dashboard{CookieMark: "gatehound-", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begun <- r.Method
+		select {
+		case <-r.Context().Done():
+			ended <- r.Method
+		case <-release:
+			_, _ = io.WriteString(w, "done")
+		}
+	})}
+	l := listenTCP(t)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() {
+		stopped <- New(Config{Issuer: system, Provider: behindPrefix{}, Dashboard: d, DrainTimeout: 20 * time.Second}).Serve(ctx, l)
+	}()
+	bodies := make(chan string, 2)
+	for _, method := range []string{"GET", "POST"} {
+		go func() {
+			_, body := ask(t, l.Addr().String(), method, "/ui/x", "", "")
+			bodies <- body
+		}()
+	}
+	<-begun
+	<-begun
+	stop()
+	require.Equal(t, "GET", <-ended)
+	require.Empty(t, <-bodies)
+	close(release)
+	require.Equal(t, "done", <-bodies)
+	require.NoError(t, <-stopped)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,4 +86,24 @@ func TestLongForms(t *testing.T) {
 	response.Body.Close()
 	require.Equal(t, http.StatusSeeOther, response.StatusCode)
 	require.Nil(t, session.draft)
+}
+
+// TestGuessesOfOthers: behind a proxy, who guesses passwords keeps out nobody else.
+func TestGuessesOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	var guessing sync.WaitGroup
+	defer guessing.Wait()
+	wrong := url.Values{"user": {"admin"}, "password": {"a guess"}}
+	for range guessesAtATime {
+		guessing.Go(func() { s.browser(t).send(t, "/ui/login", wrong, "X-Forwarded-For: 203.0.113.1, 192.0.2.1") })
+	}
+	require.Eventually(t, func() bool {
+		s.dashboard.guesses.mu.Lock()
+		defer s.dashboard.guesses.mu.Unlock()
+		return s.dashboard.guesses.running["127.0.0.1 192.0.2.1"] == guessesAtATime
+	}, 10*time.Second, time.Millisecond)
+	right := url.Values{"user": {"admin"}, "password": {"pw"}}
+	require.Contains(t, s.browser(t).send(t, "/ui/login", right, "X-Forwarded-For: 203.0.113.2, 192.0.2.1").body, "Too many attempts")
+	require.Equal(t, http.StatusSeeOther, s.browser(t).send(t, "/ui/login", right, "X-Forwarded-For: 192.0.2.1, 192.0.2.2").status)
 }

@@ -109,6 +109,12 @@ const (
 // guess returns the status by which the API answers a password, or 429.
 func (d *Dashboard) guess(r *http.Request, authorization string) (status int, err error) {
 	address, _, _ := net.SplitHostPort(r.RemoteAddr)
+	if passed := r.Header.Values("X-Forwarded-For"); len(passed) > 0 {
+		// Behind a proxy all would else be one, and a stranger keep the others out.
+		// Who sets it himself gains nothing by that: the API does not count.
+		last := passed[len(passed)-1]
+		address += " " + strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
 	d.guesses.mu.Lock()
 	if d.guesses.running[address] >= guessesAtATime {
 		d.guesses.mu.Unlock()
