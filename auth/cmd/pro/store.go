@@ -55,7 +55,7 @@ func home(getenv func(string) string) (string, error) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not set", strings.Join(names, " and "))
+	return "", fmt.Errorf("%s is not set; it says where .openfaas is", strings.Join(names, " and "))
 }
 
 // openStore finds the folder as faas-cli does.
@@ -92,6 +92,24 @@ func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), err)
 	}
 	return func() { _ = l.Close() }, nil
+}
+
+// lock is the store's, and says what it waits for.
+func (p program) lock(ctx context.Context, s *store) (unlock func(), err error) {
+	waiting := time.AfterFunc(2*time.Second, func() { p.say("waiting for another faas-cli pro, which has %s", s.dir) })
+	defer waiting.Stop()
+	return s.lock(ctx)
+}
+
+// check tells whether a login can be saved.
+func (p program) check(ctx context.Context, s *store, gateway string) error {
+	unlock, err := p.lock(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, _, err = s.credential(gateway)
+	return err
 }
 
 const (

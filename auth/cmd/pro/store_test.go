@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,46 @@ func TestEntries(t *testing.T) {
 	for _, text := range []string{"- a\n", "auths: 1\n", "auths: {}\n", "a: [\n", "a: 1\n---\nb: 2\n", "text"} {
 		_, err := parseEntries([]byte(text), "auths")
 		require.Error(t, err, text)
+	}
+}
+
+// TestOthersRead: what is written is what faas-cli reads, which takes the first
+// entry of a gateway, aliases followed.
+func TestOthersRead(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"auths: [{gateway: g, token: a}, {gateway: g, token: b}]":    "",
+		"auths: [{gateway: g/, token: a}, null]":                     "",
+		"auths: [{gateway: h, token: a}]\nx: &x {gateway: g}\ny: *x": "",
+		"x: &x {gateway: g, token: a}\nauths: [*x]":                  "the entry of g has aliases",
+		"x: &x {gateway: g, token: a}\nauths:\n- <<: *x":             "the entry of g has aliases",
+		"x: &x g\nauths:\n- {gateway: *x, token: a}":                 "the entry of g has aliases",
+		"auths: [{gateway: g, token: a, gateway: g}]":                `mapping key "gateway" already defined`,
+		"auths: [3]": "faas-cli could not read it",
+		"auths:\n- gateway: g\n  token: &x a\n- gateway: h\n  token: *x\n": "line 3: token has an anchor",
+	} {
+		dir := t.TempDir()
+		s := &store{dir}
+		path := filepath.Join(dir, "config.yml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		err := s.saveCredential(credential{"g", "oauth2", "new"})
+		data, _ := os.ReadFile(path)
+		if want != "" {
+			require.ErrorContains(t, err, want, text)
+			require.Equal(t, text, string(data))
+			continue
+		}
+		require.NoError(t, err, text)
+		var read struct{ Auths []credential }
+		require.NoError(t, yaml.Unmarshal(data, &read))
+		i := slices.IndexFunc(read.Auths, func(c credential) bool { return c.Gateway == "g" })
+		require.Equal(t, credential{"g", "oauth2", "new"}, read.Auths[i], text)
+		require.NoError(t, s.removeCredential("g"))
+		data, err = os.ReadFile(path)
+		require.NoError(t, err)
+		read.Auths = nil
+		require.NoError(t, yaml.Unmarshal(data, &read))
+		require.False(t, slices.ContainsFunc(read.Auths, func(c credential) bool { return c.Gateway == "g" }), "none comes to light from behind: %s", data)
 	}
 }
 
