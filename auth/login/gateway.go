@@ -56,7 +56,10 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int64  `json:"expires_in"`
 	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || !sendable(answer.AccessToken) {
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return Token{}, fmt.Errorf("the gateway's answer is no token (RFC 8693 section 2.2.1): %w", tidy(err))
+	}
+	if !sendable(answer.AccessToken) {
 		return Token{}, errors.New("the gateway's answer is no token (RFC 8693 section 2.2.1)")
 	}
 	if !strings.EqualFold(answer.TokenType, "Bearer") {

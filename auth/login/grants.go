@@ -108,7 +108,7 @@ func (c *Client) BeginDevice(ctx context.Context) (Device, error) {
 	}
 	var answer oauth2.DeviceAuthResponse
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return Device{}, errors.New("the provider's answer is no device code (RFC 8628 section 3.2)")
+		return Device{}, fmt.Errorf("the provider's answer is no device code (RFC 8628 section 3.2): %w", tidy(err))
 	}
 	d := Device{
 		UserCode: clean(answer.UserCode), Page: answer.VerificationURI, PageWithCode: answer.VerificationURIComplete,

@@ -334,7 +334,9 @@ func TestExchange(t *testing.T) {
 		}, "invalid_request: No policies found for subject: alice [secret]"},
 		"no endpoint": {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, gateway.URL + "/: it exchanges no tokens: /oauth/token answered 404 Not Found"},
 		"not JSON":    {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) }, "the gateway answered 502 Bad Gateway, without an OAuth error"},
-		"no token":    {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
+		"without end": {func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat(" ", 2*maxAnswer))) },
+			"the gateway's answer is no token (RFC 8693 section 2.2.1): the answer is larger than 512 KiB"},
+		"no token": {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
 		"for a terminal": {func(w http.ResponseWriter) {
 			writeJSON(w, 200, map[string]any{"access_token": "a\r\nX: y\x1b[31m", "token_type": "Bearer"})
 		}, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},

@@ -125,7 +125,7 @@ func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions,
 		l.say("Opening the browser to log in. If none opens, go to\n\n  %s\n", page)
 	} else {
 		l.say("Open this page to log in:\n\n  %s\n", page)
-		l.say("On another computer? It comes back to that one's port %d: have\nssh -L %[1]d:127.0.0.1:%[1]d forward that, or log in by --grant device.\n", o.ListenPort)
+		l.say("A browser on another computer needs that one's port %d forwarded to here\n(ssh -L %[1]d:127.0.0.1:%[1]d HOST), or log in by --grant device.\n", o.ListenPort)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.patience, fmt.Errorf("nobody logged in within %s", o.patience))
 	defer cancel()
@@ -149,7 +149,7 @@ func (l *session) refreshed(ctx context.Context, o authOptions) error {
 	if err != nil {
 		return err
 	}
-	return l.report(o, token, l.settings.NoExchange)
+	return l.report(o, token)
 }
 
 // renewable tells whether renew needs nobody to log in.
@@ -239,13 +239,13 @@ func (l *session) finish(ctx context.Context, o authOptions, tokens login.Tokens
 	if err := l.store.saveSettings(l.settings); err != nil {
 		return err
 	}
-	return l.report(o, token, l.settings.NoExchange)
+	return l.report(o, token)
 }
 
 // report says what was done, and prints what was asked for.
-func (l *session) report(o authOptions, token login.Token, provider bool) error {
+func (l *session) report(o authOptions, token login.Token) error {
 	whose := "the gateway's"
-	if provider {
+	if l.settings.NoExchange {
 		whose = "the provider's"
 	}
 	until := ""
