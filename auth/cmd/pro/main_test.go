@@ -344,4 +344,18 @@ func TestInstall(t *testing.T) {
 	code, _, stderr = u.run(t, "", "install", "--force")
 	require.Equal(t, 0, code)
 	require.Contains(t, stderr, "Replaced "+plugin)
+
+	// What a link leads to may be others' too.
+	shared := filepath.Join(u.home, "shared")
+	require.NoError(t, os.WriteFile(shared, []byte("another"), 0o755))
+	require.NoError(t, os.Remove(plugin))
+	require.NoError(t, os.Symlink(shared, plugin))
+	code, _, stderr = u.run(t, "", "install", "--force")
+	require.Equal(t, 0, code, stderr)
+	data, err := os.ReadFile(shared)
+	require.NoError(t, err)
+	require.Equal(t, "another", string(data))
+	info, err = os.Lstat(plugin)
+	require.NoError(t, err)
+	require.True(t, info.Mode().IsRegular())
 }
