@@ -127,7 +127,8 @@ func TestOthersRead(t *testing.T) {
 
 // FuzzEntries: what was in the file is still there, and so is what was put.
 func FuzzEntries(f *testing.F) {
-	for _, text := range []string{theirs, "", "auths:\n- gateway: g\n  token: &a x\nb: *a\n", "auths: [*x]", "auths: [{gateway: g}]", "a: !!binary x", "0: [{0}]", "a: {b, c: }", "? [a]\n: b"} {
+	for _, text := range []string{theirs, "", "auths:\n- gateway: g\n  token: &a x\nb: *a\n", "auths: [*x]", "auths: [{gateway: g}]", "a: !!binary x", "0: [{0}]", "a: {b, c: }", "? [a]\n: b",
+		"auths:\n- gateway: https://mine\n", "auths: [&x {gateway: https://mine}, *x]", "x: &x {gateway: https://mine}\nauths: [<<: *x, {gateway: *x}]"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -160,6 +161,15 @@ func FuzzEntries(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, found)
 		require.Equal(t, "t", c.Token)
+		var read struct {
+			Auths []struct{ Gateway, Token yaml.Node }
+		} // as faas-cli, but for others' entries
+		require.NoError(t, yaml.Unmarshal(out, &read))
+		i := slices.IndexFunc(read.Auths, func(c struct{ Gateway, Token yaml.Node }) bool {
+			var text string
+			return c.Gateway.Decode(&text) == nil && text == "https://mine"
+		})
+		require.Equal(t, "t", read.Auths[i].Token.Value, "%s", out)
 	})
 }
 
