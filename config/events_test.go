@@ -17,7 +17,6 @@ func TestParseEvents(t *testing.T) {
 		"events_batch_wait=100ms", "events_spool_bytes=1G",
 	})
 	require.NoError(t, err)
-	require.Empty(t, c.Ignored)
 	require.Equal(t, Events{
 		Auditing: true, AuditingVerbs: []string{"GET", "POST"}, AuditingMandatory: true,
 		Metering: true, MeteringExclude: []string{"openfaas-system", "dev"}, MeteringDefaultRAM: 64 << 20,

@@ -113,12 +113,27 @@ type Gateway struct {
 	// one of them (functions_dir); "" = none has.
 	FunctionsDir string
 
+	// Dashboard serves pages for people below /ui/ (dashboard, true).
+	Dashboard bool
+	// PrimaryIssuer is the OpenID provider where they log in (primary_issuer); ""
+	// = with the administrator's password alone.
+	PrimaryIssuer string
+	// OAuthClientID names the dashboard there (oauth_client_id), and the file
+	// OAuthClientSecretFile has its secret (oauth_client_secret_file); "" = it has
+	// none.
+	OAuthClientID, OAuthClientSecretFile string
+	// OAuthScopes are asked for (oauth_scopes: openid profile email).
+	OAuthScopes []string
+	// PublicURL is the dashboard's scheme and host as browsers see them
+	// (public_url); nil = those of each request.
+	PublicURL *url.URL
+
 	// Events says what is recorded.
 	Events Events
 
-	// AsyncIgnored and Ignored name the variables of OpenFaaS' gateway that are
-	// set and have no effect here: those of async calls, and others.
-	AsyncIgnored, Ignored []string
+	// AsyncIgnored names the variables of OpenFaaS' gateway that are set and have
+	// no effect here: those of async calls.
+	AsyncIgnored []string
 
 	LogJSON bool // log_encoding: json, or console (the default)
 	Debug   bool // debug: log every request
@@ -164,7 +179,6 @@ func ParseGateway(environ []string) (Gateway, error) {
 		LogsProvider:      e.httpURL("logs_provider_url"),
 		Prometheus:        e.prometheus(),
 		AsyncIgnored:      e.ignored("async", "faas_nats_address", "faas_nats_port", "faas_nats_channel"),
-		Ignored:           e.ignored("primary_issuer", "oauth_client_id", "oauth_scopes", "public_url"),
 		Events:            e.events(),
 		FunctionNamespace: e.str("openfaas-fn", "function_namespace"),
 		StackFile:         e.str("", "stack_file"),
@@ -185,6 +199,7 @@ func ParseGateway(environ []string) (Gateway, error) {
 		MaxIdleConns:        e.integer(1024, 1, 1_000_000, "max_idle_conns"),
 		MaxIdleConnsPerHost: e.integer(1024, 1, 1_000_000, "max_idle_conns_per_host"),
 	}
+	e.dashboard(&c)
 	if c.WriteTimeout == 0 {
 		e.bad("write_timeout", e.values["write_timeout"], "more than 0s")
 	}

@@ -29,6 +29,8 @@ func TestParseGatewayDefaults(t *testing.T) {
 		BasicAuth:         true,
 		FunctionNamespace: "openfaas-fn",
 		IAMNamespace:      "openfaas",
+		Dashboard:         true,
+		OAuthScopes:       []string{"openid", "profile", "email"},
 
 		Events: Events{AuditingVerbs: []string{"PUT", "POST", "DELETE"}, MeteringDefaultRAM: 512 << 20,
 			Timeout: 30 * time.Second, Batch: 1000, BatchWait: time.Second, SpoolBytes: 256 << 20},
@@ -111,15 +113,12 @@ func TestParseGatewayValues(t *testing.T) {
 		require.Equal(t, "[fd00::1]:80", c.Prometheus)
 	}
 
-	c, err = ParseGateway([]string{"async=false", "faas_nats_address=nats", "faas_nats_port=4222", "faas_nats_channel=",
-		"oauth_client_id=gw", "primary_issuer=http://a"})
+	c, err = ParseGateway([]string{"async=false", "faas_nats_address=nats", "faas_nats_port=4222", "faas_nats_channel="})
 	require.NoError(t, err)
 	require.Equal(t, []string{"faas_nats_address", "faas_nats_port"}, c.AsyncIgnored)
-	require.Equal(t, []string{"primary_issuer", "oauth_client_id"}, c.Ignored)
-	c, err = ParseGateway([]string{"async=true", "public_url=yes"})
+	c, err = ParseGateway([]string{"async=true"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"async"}, c.AsyncIgnored)
-	require.Equal(t, []string{"public_url"}, c.Ignored)
 
 	c, err = ParseGateway([]string{"basic_auth=false"})
 	require.NoError(t, err)

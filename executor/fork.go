@@ -107,13 +107,6 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 		env:     override(f.config.Env, withTraceparent(env, call.Traceparent)),
 		delay:   f.config.killDelay(time.Second),
 	}
-	if 0 <= size && size <= maxInput {
-		// The server has read so much of a body before it calls us.
-		l.input = make([]byte, size)
-		if _, err := io.ReadFull(body, l.input); err != nil {
-			return nil, reverseproxy.BodyFailure(ctx.Conn(), err)
-		}
-	}
 	runCtx, cancel := context.WithCancelCause(f.ctx)
 	stopTimer := func() bool { return true }
 	if call.Timeout > 0 {
@@ -128,6 +121,13 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 			go f.killLeftovers(p)
 		} else {
 			f.running.Done()
+		}
+	}
+	if 0 <= size && size <= maxInput {
+		l.input = make([]byte, size)
+		if err := readInput(runCtx, ctx, body, l.input); err != nil {
+			ended(false)
+			return nil, err
 		}
 	}
 	if p, err = f.config.start(runCtx, f.kill, l); err != nil {
@@ -156,6 +156,28 @@ func (f *forks) fork(ctx *fasthttp.RequestCtx, call Call, body io.Reader, size i
 		go k.feed(body, size)
 	}
 	return k, nil
+}
+
+// readInput reads a small body, which has mostly come with its header. If not,
+// its client has as long as the whole call has, and not as long as reading may take.
+func readInput(runCtx context.Context, ctx *fasthttp.RequestCtx, body io.Reader, input []byte) error {
+	conn := ctx.Conn()
+	if _, here := body.(*bytes.Reader); !here && len(input) > 0 {
+		stop := context.AfterFunc(runCtx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+		defer func() {
+			if !stop() {
+				ctx.SetConnectionClose() // whose deadline is in the past, or soon will be
+			}
+		}()
+	}
+	_, err := io.ReadFull(body, input)
+	if cause := context.Cause(runCtx); cause != nil {
+		return cause
+	}
+	if err != nil {
+		return reverseproxy.BodyFailure(conn, err)
+	}
+	return nil
 }
 
 // killLeftovers ends what a process has left running in its group. No limit

@@ -57,6 +57,8 @@ type Config struct {
 	// Documents are further static JSON documents to serve with GET, by path;
 	// nil = none. The development identity provider's are such.
 	Documents map[string][]byte
+	// Dashboard has the pages for people; nil = there are none.
+	Dashboard *Dashboard
 	// ReadTimeout bounds reading one request; 0 = no limit.
 	ReadTimeout time.Duration
 	// DrainTimeout bounds how long running calls are waited for at shutdown;
@@ -83,7 +85,10 @@ type Gateway struct {
 	routes  []route
 	metrics *metrics
 	counts  *counts // nil = those of metrics
+	hours   *hours
 	server  *fasthttp.Server
+	// withheld says what of functions' answers is not passed on; nil = nothing.
+	withheld func(name, value []byte) bool
 	// deploying has one deployment of a function at a time: who may only create
 	// would else replace what has been made since it was found missing.
 	deploying turns
@@ -107,6 +112,10 @@ func New(c Config) *Gateway {
 	if c.Metering != nil {
 		g.metrics.registry.MustRegister(c.Metering.Outbox)
 	}
+	if c.Dashboard != nil {
+		g.withheld = c.Dashboard.isOwnCookie
+	}
+	g.hours = newHours(c, g.metrics.functions)
 	g.routes = g.table()
 	g.life, g.endLife = context.WithCancel(context.Background())
 	g.server = reverseproxy.NewServer(g.serve, program.ServerLog{Log: c.Log})
@@ -120,6 +129,7 @@ func New(c Config) *Gateway {
 func (g *Gateway) Serve(ctx context.Context, l *reverseproxy.Listener) error {
 	defer g.endLife()
 	defer g.plugin.close()
+	go g.hours.ours.Run(g.life)
 	return program.Serve(ctx, g.server, l, g.config.DrainTimeout, func() {
 		g.draining.Store(true)
 		g.endLife()
@@ -186,6 +196,8 @@ func (g *Gateway) dispatch(ctx *fasthttp.RequestCtx, path, query string) {
 	setRequestID(ctx)
 	if strings.HasPrefix(path, administration) {
 		g.administer(ctx, path, query)
+	} else if g.config.Dashboard.owns(path) {
+		g.showDashboard(ctx, path, query)
 	} else if after, isAsync := strings.CutPrefix(path, "/async-function/"); isAsync {
 		g.invokeAsync(ctx, after)
 	} else if route, parameter, err := g.find(ctx, string(ctx.Method()), path); err != nil {

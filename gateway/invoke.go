@@ -33,6 +33,7 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte, started 
 		return
 	}
 	g.identify(ctx, started)
+	g.config.Dashboard.hideCookies(ctx)
 	endpoint, ready := g.config.Provider.Ready(f)
 	if !ready {
 		var err error
@@ -57,9 +58,12 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte, started 
 		Host:        endpoint.Host,
 		Timeout:     g.config.UpstreamTimeout,
 		IdleTimeout: g.config.UpstreamTimeout,
+		Withhold:    g.withheld,
 	})
 	if err != nil {
 		g.refuse(ctx, f, err)
+	} else {
+		g.config.Dashboard.sandbox(ctx)
 	}
 	counted.end(ctx.Response.StatusCode())
 	if meter != nil {

@@ -35,17 +35,20 @@ var allowed = map[string][]string{
 	"exchange/issuer": nil,
 	"exchange":        {"exchange/issuer", "auth", "auth/iam", "auth/jwks"},
 
-	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/program", "gateway/provider"},
+	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/history", "gateway/program", "gateway/provider"},
 	"gateway/basicauth":         nil,
+	"gateway/dashboard":         {"auth", "auth/iam", "auth/login", "config", "exchange", "gateway/dashboard/chart", "gateway/history"},
+	"gateway/dashboard/chart":   {"gateway/history"},
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/events":            nil,
 	"gateway/federated":         {"auth", "auth/jwks", "executor/reverseproxy", "gateway/basicauth", "gateway/program"},
+	"gateway/history":           nil,
 	"gateway/program":           {"executor/reverseproxy"},
 	"gateway/provider":          {"executor/reverseproxy"},
 	"gateway/provider/local":    {"config", "executor/reverseproxy", "gateway/provider"},
 	"gateway/provider/upstream": {"executor/reverseproxy", "gateway/provider"},
 	"gateway/quickstart":        nil,
-	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
+	"gateway/cmd/gateway":       {"auth", "auth/iam", "auth/iam/store/...", "auth/login", "config", "exchange/...", "executor/reverseproxy", "gateway/...", "watchdog"},
 
 	"gateway/cmd/federated-gateway": {"auth/jwks", "config", "exchange", "executor/reverseproxy", "gateway/basicauth", "gateway/federated", "gateway/program"},
 

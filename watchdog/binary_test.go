@@ -143,9 +143,13 @@ func (p *program) awaitServing() {
 	}, "serving")
 }
 
+// patience is how long a test waits for what must happen: machines that test much
+// else besides are slow.
+const patience = 30 * time.Second
+
 func (p *program) eventually(f func() bool, what string) {
 	p.t.Helper()
-	require.Eventually(p.t, f, 10*time.Second, 2*time.Millisecond, what)
+	require.Eventually(p.t, f, patience, 2*time.Millisecond, what)
 }
 
 func (p *program) logged(pattern string) {
@@ -180,7 +184,7 @@ var client = &http.Client{
 
 func (p *program) request(method, target string, body io.Reader, headers ...string) *http.Request {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	p.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, method, p.url+target, body)
 	require.NoError(p.t, err)
@@ -211,7 +215,7 @@ func (p *program) raw(request string) string {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	require.NoError(p.t, err)
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	_, err = io.WriteString(conn, request)
 	require.NoError(p.t, err)
 	b, err := io.ReadAll(conn)
@@ -225,7 +229,7 @@ func (p *program) halfClosed(request string) string {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	require.NoError(p.t, err)
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	_, err = io.WriteString(conn, request)
 	require.NoError(p.t, err)
 	require.NoError(p.t, conn.(*net.TCPConn).CloseWrite())

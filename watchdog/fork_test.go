@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -243,6 +244,36 @@ func TestTruncatedUpload(t *testing.T) {
 		p.logged(`(?s)(499: client closed the connection while it sent the body.*){3}`)
 		require.Contains(t, p.raw("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxx\r\nno size\r\n"), " 400 Bad Request\r\n")
 		require.NoFileExists(t, filepath.Join(p.dir, "complete"))
+	}
+}
+
+// A client that sends a small body slowly has no longer than any call, and what
+// comes after that is no request.
+func TestSlowSmallBody(t *testing.T) {
+	t.Parallel()
+	for _, limits := range [][]string{
+		{"exec_timeout=300ms", "read_timeout=1h"},
+		{"exec_timeout=1h", "read_timeout=300ms"},
+	} {
+		p := start(t, append(limits, script(`touch called; cat`))...)
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+		require.NoError(t, err)
+		want := " 504 Gateway Timeout\r\n"
+		if limits[1] == "read_timeout=300ms" {
+			want = " 400 Bad Request\r\n"
+		}
+		got, _ := io.ReadAll(conn)
+		require.Contains(t, string(got), want)
+		_, err = io.WriteString(conn, strings.Repeat("x", 97)+"GET /_/health HTTP/1.1\r\nHost: x\r\n\r\n")
+		if err == nil {
+			more, _ := io.ReadAll(conn)
+			require.Empty(t, string(more))
+		}
+		require.NoFileExists(t, filepath.Join(p.dir, "called"))
 	}
 }
 

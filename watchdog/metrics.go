@@ -195,13 +195,14 @@ func (m *metrics) serve(s config.Watchdog) (stop func(), err error) {
 	if s.MetricsPort == 0 {
 		return func() {}, nil
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(metricsHost(s), strconv.Itoa(s.MetricsPort)))
+	// It waits until there are descriptors again, where fasthttp would give up.
+	ln, err := reverseproxy.Listen("tcp", net.JoinHostPort(metricsHost(s), strconv.Itoa(s.MetricsPort)), 30*time.Second)
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve metrics (metrics_port=0 turns them off): %w", err)
 	}
 	server := &fasthttp.Server{
-		Handler:     m.answer,
-		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		Handler:               m.answer,
+		ReadTimeout:           10 * time.Second,
 		MaxRequestBodySize:    1, // nobody has to send one
 		NoDefaultServerHeader: true,
 		CloseOnShutdown:       true,

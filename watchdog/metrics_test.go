@@ -35,7 +35,8 @@ import (
 
 func scrape(t *testing.T, port int) string {
 	t.Helper()
-	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	client := http.Client{Timeout: 30 * time.Second}
+	res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
 	require.NoError(t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)

@@ -212,7 +212,7 @@ func TestTracingWithoutCollector(t *testing.T) {
 	for range n {
 		tr.end(&span{trace: randomHex(16), id: randomHex(8)}, "GET", "/", 200)
 	}
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), spanTimeout, "nobody waits for the collector")
 	require.GreaterOrEqual(t, int(tr.dropped.Load()), n-spanQueue-2*spanBatch)
 	close(c.hang)
 	tr.stop(nil)

@@ -1,13 +1,17 @@
 package jwks_test
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"fmt"
+	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -83,6 +87,46 @@ func TestVerifyAgainstOthers(t *testing.T) {
 						bad[at] ^= 1 << i
 						agree(false, input, bad)
 					}
+				}
+			}
+		})
+	}
+}
+
+// A signature is put into DER by hand: numbers with zeros in front, with the highest
+// bit set, and out of range are ecdsa's to judge, as they are as big.Int.
+func TestVerifyNumbers(t *testing.T) {
+	t.Parallel()
+	for alg, curve := range map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()} {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			private := ecKey(t, curve)
+			key, input, size := published(t, alg, private), []byte("header.payload"), (curve.Params().BitSize+7)/8
+			h := map[string]crypto.Hash{"ES256": crypto.SHA256, "ES384": crypto.SHA384, "ES512": crypto.SHA512}[alg].New()
+			h.Write(input)
+			digest := h.Sum(nil)
+			check := func(want bool, r, s []byte) {
+				t.Helper()
+				require.Equal(t, want, key.Verify(input, slices.Concat(r, s)) == nil, "%x %x", r, s)
+				require.Equal(t, want, ecdsa.Verify(&private.PublicKey, digest, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)), "%x %x", r, s)
+			}
+			// One number in 256 has a zero in front: to meet one of P-384 takes seconds.
+			for i, short := 0, alg == "ES384"; i == 0 || !short; i++ {
+				a, b, err := ecdsa.Sign(rand.Reader, private, digest)
+				require.NoError(t, err)
+				r, s := a.FillBytes(make([]byte, size)), b.FillBytes(make([]byte, size))
+				check(true, r, s)
+				if short = short || r[0] == 0 || s[0] == 0; i > 0 {
+					continue
+				}
+				n := curve.Params().N
+				for _, bad := range [][]byte{
+					make([]byte, size), big.NewInt(1).FillBytes(make([]byte, size)), big.NewInt(128).FillBytes(make([]byte, size)),
+					n.FillBytes(make([]byte, size)), bytes.Repeat([]byte{0xff}, size), append([]byte{0x80}, make([]byte, size-1)...),
+				} {
+					check(false, bad, s)
+					check(false, r, bad)
+					check(false, bad, bad)
 				}
 			}
 		})

@@ -17,6 +17,10 @@ const (
 	// firstRequest is how long a new connection may take for its first byte
 	// before it counts as one that nobody uses.
 	firstRequest = time.Second
+	// lastLookTime is how long a kept connection may take for one more request
+	// before it is closed: that of a client who has not heard of the end may be on
+	// its way, across a network, or from a process that waits for its turn.
+	lastLookTime = 100 * time.Millisecond
 )
 
 // Drain ends a server's work without losing a request, and returns when no
@@ -25,8 +29,8 @@ const (
 // refused. Closing a listener at once would reset what waits in the kernel's
 // queue, requests included.
 //
-// Idle connections are closed, unless a request has come meanwhile. One that is
-// still on its way is lost, as with every server that closes a kept connection
+// Idle connections are closed, unless a request comes within lastLookTime. One that
+// takes longer is lost, as with every server that closes a kept connection
 // (RFC 9112, section 9.5): so tell clients by "Connection: close" first.
 //
 // It may be called once, while a server accepts. fasthttp's own shutdown closes
@@ -91,7 +95,7 @@ func (l *Listener) retireIdle(newToo bool) int {
 	l.mu.Unlock()
 	for _, c := range conns {
 		c.mu.Lock()
-		if c.waiting && (newToo || c.used) {
+		if c.waiting && !c.looking && (newToo || c.used) {
 			c.retired = true
 			c.socket.SetReadDeadline(longAgo) // wakes Read
 		}
@@ -103,12 +107,20 @@ func (l *Listener) retireIdle(newToo bool) int {
 // lastLook looks once more for a request on a connection that is being retired,
 // before it reports the end.
 func (c *Client) lastLook(p []byte) (int, error) {
-	c.socket.SetReadDeadline(time.Now().Add(time.Millisecond))
+	c.lookOnce()
 	n, err := c.socket.Read(p)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		return 0, net.ErrClosed
 	}
 	return n, err
+}
+
+// lookOnce has what reads next wait for lastLookTime and no longer.
+func (c *Client) lookOnce() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looking = true
+	c.socket.SetReadDeadline(time.Now().Add(lastLookTime))
 }
 
 func (c *Client) isRetired() bool {
@@ -121,7 +133,7 @@ func (c *Client) isRetired() bool {
 func (c *Client) setWaiting(waiting bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting = waiting
+	c.waiting, c.looking = waiting, false
 	c.used = true
 	if c.retired && !waiting { // a request came after all
 		c.retired = false

@@ -100,7 +100,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 }
 
 func (l *Listener) adopt(inner *socket) *Client {
-	c := &Client{socket: inner, listener: l, waiting: true}
+	c := &Client{socket: inner, listener: l, peer: tcpPeer(inner.RemoteAddr()), waiting: true}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
@@ -164,6 +164,7 @@ func (l *Listener) Abort() {
 type Client struct {
 	*socket
 	listener *Listener
+	peer     string           // its address, if it is TCP's
 	server   *fasthttp.Server // that may park it; nil = none
 
 	// Bytes came since the last response: the server had read all it held, and
@@ -180,6 +181,7 @@ type Client struct {
 	waiting bool // for a request: none is under way
 	used    bool // has had a request
 	retired bool // to be closed unless a request comes
+	looking bool // for that request, for the last time
 
 	idleUntil time.Time // when the server closes it; of the last wait for a request
 	parked    bool      // Close leaves it open, see SetReadDeadline

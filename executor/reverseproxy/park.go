@@ -106,7 +106,7 @@ func (c *Client) awaitRequest() bool {
 	c.mu.Unlock()
 	data := awaitData(c.socket)
 	if !data && c.isRetired() { // one more look, as lastLook's
-		c.socket.SetReadDeadline(time.Now().Add(time.Millisecond))
+		c.lookOnce()
 		data = awaitData(c.socket)
 	}
 	c.setWaiting(false) // no drain sets a deadline any more

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -194,7 +193,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		}
 	}
 
-	peer := tcpPeer(ctx)
+	peer := peerOf(ctx)
 	forwardedHost, forwardedProto := false, false
 	for _, line := range fields {
 		name, value := line.name, line.value
@@ -216,7 +215,7 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		case underscore && isKept(name):
 		case is(name, "expect") && is(value, "100-continue"):
 			// The server has answered it before it called the handler.
-		case is(name, "x-forwarded-for") && peer.IsValid():
+		case is(name, "x-forwarded-for") && peer != "":
 			// Joined into one line below.
 		case len(nominated) > 0 && !isKept(name) && nominated.has(name):
 		case f&repeated != 0 && (is(name, "content-type") || is(name, "user-agent")):
@@ -228,14 +227,14 @@ func (r *request) appendHeader(dst []byte, ctx *fasthttp.RequestCtx, o *Options,
 		}
 	}
 
-	if peer.IsValid() {
+	if peer != "" {
 		dst = append(dst, "X-Forwarded-For: "...)
 		for _, line := range fields {
 			if is(line.name, "x-forwarded-for") && len(line.value) > 0 && bytes.IndexByte(line.name, '_') < 0 {
 				dst = append(append(dst, line.value...), ", "...)
 			}
 		}
-		dst = append(peer.AppendTo(dst), "\r\n"...)
+		dst = append(append(dst, peer...), "\r\n"...)
 	}
 	if client := h.Host(); !forwardedHost && len(client) > 0 {
 		dst = appendField(dst, []byte("X-Forwarded-Host"), client)
@@ -293,12 +292,24 @@ func appendRepeated(dst, raw, name, value []byte) []byte {
 	return dst
 }
 
-// tcpPeer returns the address of a client on TCP. A client on a Unix socket is
-// a hop of ours, which has already said whom it speaks for.
-func tcpPeer(ctx *fasthttp.RequestCtx) netip.Addr {
-	addr, ok := ctx.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
+// peerOf returns the address of a client on TCP; "" = it is none.
+func peerOf(ctx *fasthttp.RequestCtx) string {
+	if c, ok := ctx.Conn().(*Client); ok {
+		return c.peer
 	}
-	return addr.AddrPort().Addr().Unmap().WithZone("")
+	return tcpPeer(ctx.RemoteAddr())
+}
+
+// tcpPeer is addr as text. A client on a Unix socket is a hop of ours, which has
+// already said whom it speaks for: "".
+func tcpPeer(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	ip := tcp.AddrPort().Addr()
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.Unmap().WithZone("").String()
 }

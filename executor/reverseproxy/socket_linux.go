@@ -103,7 +103,10 @@ func (s *socket) receive(fd uintptr) (done bool) {
 
 // Write implements net.Conn. Only a write that has to wait looks at its deadline.
 func (s *socket) Write(p []byte) (int, error) {
-	if s.raw == nil || len(p) == 0 {
+	if s.raw != nil && len(p) == 0 {
+		return s.Conn.Write(p) // it waits for nothing, and so needs no deadline, which would stay
+	}
+	if s.raw == nil {
 		if s.writeLimit > 0 {
 			if err := s.Conn.SetWriteDeadline(time.Now().Add(s.writeLimit)); err != nil {
 				return 0, err

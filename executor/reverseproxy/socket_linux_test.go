@@ -28,6 +28,9 @@ func socketPair(t *testing.T, network string) (ours, theirs net.Conn) {
 	ours, err = ln.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	if tcp, ok := theirs.(*net.TCPConn); ok {
+		require.NoError(t, tcp.SetReadBuffer(1<<20)) // Linux would let it grow to what fits plenty
+	}
 	return ours, theirs
 }
 
@@ -218,11 +221,15 @@ func TestSocketWriteLimit(t *testing.T) {
 			time.Sleep(limit / 10)
 			io.CopyN(io.Discard, theirs, plenty/4)
 		}
-		io.CopyN(io.Discard, theirs, plenty/4+1)
+		io.CopyN(io.Discard, theirs, plenty/4+2)
 	}()
 	require.Equal(t, outcome{plenty, nil}, write(s, plenty), "waits, in time")
 	time.Sleep(limit)
 	require.Equal(t, outcome{1, nil}, write(s, 1), "the wait before is forgotten")
+
+	require.Equal(t, outcome{0, nil}, write(s, 0))
+	time.Sleep(limit)
+	require.Equal(t, outcome{1, nil}, write(s, 1), "a write of nothing leaves no deadline")
 
 	began := time.Now()
 	got := write(s, plenty)

@@ -89,6 +89,12 @@ const environmentHelp = `Environment (durations as in 30s, or whole seconds):
   logs_provider_url                          asked for logs in the place of functions_provider_url
   faas_prometheus_host                       Prometheus that counts invocations; unset: we do
   faas_prometheus_port    9090               its port
+  dashboard               true               pages for people at /ui/
+  public_url                                 their scheme and host, as browsers see them
+  primary_issuer                             OpenID provider where people log in there
+  oauth_client_id                            our name at that provider
+  oauth_client_secret_file                   file with our secret there, if we have one
+  oauth_scopes            openid profile email  what is asked for there
   auditing                false              record requests to /system/ as events
   auditing_http_verbs     PUT,POST,DELETE    of these methods
   auditing_mandatory      false              refuse them while they cannot be recorded

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ import (
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway"
 	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/gateway/dashboard"
+	"github.com/gatehound/gatehound/gateway/history"
 	"github.com/gatehound/gatehound/gateway/program"
 	"github.com/gatehound/gatehound/gateway/provider"
 	"github.com/gatehound/gatehound/gateway/provider/local"
@@ -124,7 +127,23 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
-	gw := gateway.New(gateway.Config{
+	var gw *gateway.Gateway // which has the dashboard, which asks it
+	pages, err := openDashboard(settings, listener.Addr(), dashboard.Config{
+		Password: admin.Set() || settings.AuthProxyURL != nil,
+		Open:     open, Foreign: settings.AuthProxyURL != nil,
+		Identify: exchanger.Authenticate, Objects: objects.Current, Issuer: settings.SystemIssuer,
+		Hour: func(ctx context.Context, namespace, name string) history.Hour {
+			return gw.Hour(ctx, namespace, name)
+		},
+		Hours: func(ctx context.Context, namespace string) map[string]history.Hour {
+			return gw.Hours(ctx, namespace)
+		},
+		Log: log,
+	}, client)
+	if err != nil {
+		return err
+	}
+	gw = gateway.New(gateway.Config{
 		Provider:         functions.Provider,
 		Issuer:           system,
 		Exchange:         exchanger,
@@ -133,6 +152,7 @@ func run(environ []string, dev *development) error {
 		DefaultNamespace: settings.FunctionNamespace,
 		Prometheus:       settings.Prometheus,
 		Documents:        documents,
+		Dashboard:        pages,
 		ReadTimeout:      settings.ReadTimeout,
 		DrainTimeout:     settings.WriteTimeout,
 		UpstreamTimeout:  settings.UpstreamTimeout,
@@ -159,6 +179,9 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { recorded.run(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	warnOfIgnored(settings, log)
+	if pages != nil {
+		log.Info().Msgf("the dashboard is at %s/ui/", strings.TrimSuffix(cmp.Or(publicURL(settings), self), "/"))
+	}
 	if plugin := settings.AuthProxyURL; plugin != nil {
 		log.Info().Msgf("the auth plugin at %s://%s decides who may do what below /system/", plugin.Scheme, plugin.Host)
 	}
@@ -176,9 +199,6 @@ func run(environ []string, dev *development) error {
 func warnOfIgnored(settings config.Gateway, log zerolog.Logger) {
 	if names := settings.AsyncIgnored; len(names) > 0 {
 		log.Warn().Msgf("%s: no effect, as async calls are not implemented in this release", strings.Join(names, ", "))
-	}
-	if names := settings.Ignored; len(names) > 0 {
-		log.Warn().Msgf("%s: no effect in this release", strings.Join(names, ", "))
 	}
 }
 

@@ -47,11 +47,10 @@ func TestFunctionOutput(t *testing.T) {
 func TestWarnOfIgnored(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	settings, err := config.ParseGateway([]string{"async=true", "faas_nats_address=nats", "oauth_scopes=openid", "public_url=https://gw"})
+	settings, err := config.ParseGateway([]string{"async=true", "faas_nats_address=nats"})
 	require.NoError(t, err)
 	warnOfIgnored(settings, zerolog.New(&out))
 	require.Equal(t, `{"level":"warn","message":"async, faas_nats_address: no effect, as async calls are not implemented in this release"}
-{"level":"warn","message":"oauth_scopes, public_url: no effect in this release"}
 `, out.String())
 	out.Reset()
 	warnOfIgnored(config.Gateway{}, zerolog.New(&out))

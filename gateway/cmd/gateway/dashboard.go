@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gatehound/gatehound/auth/login"
+	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/gateway"
+	"github.com/gatehound/gatehound/gateway/dashboard"
+)
+
+// openDashboard returns the pages for people; nil = there are none. address is
+// where this gateway listens, whose API they go by, and client what reaches the
+// provider where people log in.
+func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config, client *http.Client) (*gateway.Dashboard, error) {
+	if !settings.Dashboard {
+		return nil, nil
+	}
+	c.API = selfTransport(address)
+	c.PublicURL = settings.PublicURL
+	c.DefaultNamespace = settings.FunctionNamespace
+	if settings.PrimaryIssuer != "" {
+		secret, err := readClientSecret(settings.OAuthClientSecretFile)
+		if err != nil {
+			return nil, err
+		}
+		c.Provider = &login.Config{Issuer: settings.PrimaryIssuer, ClientID: settings.OAuthClientID, ClientSecret: secret, Scopes: settings.OAuthScopes, HTTP: client}
+	}
+	pages, err := dashboard.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("the dashboard: %w", err)
+	}
+	return &gateway.Dashboard{Handler: pages, PublicURL: settings.PublicURL, CookieMark: dashboard.CookieMark}, nil
+}
+
+// selfTransport sends requests to the gateway that listens on address, whatever
+// host they name. No proxy comes in between: they bring credentials.
+func selfTransport(address net.Addr) http.RoundTripper {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, address.Network(), address.String())
+		},
+		DisableCompression: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
+	}
+}
+
+// readClientSecret reads the dashboard's secret at the provider; "" = it has none.
+func readClientSecret(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("oauth_client_secret_file: %w", err)
+	}
+	secret := strings.TrimSpace(string(content))
+	if secret == "" {
+		return "", fmt.Errorf("oauth_client_secret_file: %s is empty", file)
+	}
+	return secret, nil
+}
+
+// publicURL is where browsers find the dashboard; "" = where we listen.
+func publicURL(settings config.Gateway) string {
+	if settings.PublicURL == nil {
+		return ""
+	}
+	return settings.PublicURL.String()
+}

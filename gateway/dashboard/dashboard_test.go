@@ -1,0 +1,363 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLoginByPassword(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	require.Equal(t, "/ui/login?next=%2Fui%2Fme", b.get(t, "/ui/me").location())
+	require.Equal(t, "/ui/login", b.get(t, "/ui/").location())
+
+	wrong := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"hunter2"}, "next": {"/ui/me"}})
+	require.Equal(t, http.StatusUnauthorized, wrong.status)
+	require.Contains(t, wrong.body, "The name or the password is wrong.")
+	require.Contains(t, wrong.body, `value="/ui/me"`, "where to go is kept")
+	require.NotContains(t, wrong.body, "hunter2")
+	require.Empty(t, wrong.header.Values("Set-Cookie"))
+
+	right := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}, "next": {"/ui/me"}})
+	require.Equal(t, "/ui/me", right.location())
+	cookie := right.header.Get("Set-Cookie")
+	require.Regexp(t, `^gatehound-session=[A-Z2-7]{52}; Path=/ui/; HttpOnly; SameSite=Lax$`, cookie)
+	me := b.get(t, "/ui/me")
+	require.Contains(t, me.body, "<code>admin</code>")
+	require.Contains(t, me.body, "Everything.")
+	require.Equal(t, "/ui/", b.get(t, "/ui/login").location(), "who is logged in needs no login")
+	require.NotContains(t, s.log.String(), "hunter2")
+
+	// The header of a proxy says that the browser speaks TLS.
+	secure := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}}, "X-Forwarded-Proto: https, http")
+	require.Regexp(t, `^__Secure-gatehound-session=\S+; Path=/ui/; HttpOnly; Secure; SameSite=Lax$`, secure.header.Get("Set-Cookie"))
+}
+
+// TestGuessing: a password cannot be tried as fast as the gateway answers.
+func TestGuessing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	statuses := make(chan got, 2*guessesAtATime)
+	for range cap(statuses) {
+		go func() {
+			statuses <- b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"hunter2"}})
+		}()
+	}
+	tooMany := 0
+	for range cap(statuses) {
+		if strings.Contains((<-statuses).body, "Too many attempts") {
+			tooMany++
+		}
+	}
+	require.Positive(t, tooMany)
+	b.loginByPassword(t)
+}
+
+func TestFunctions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	b.loginByPassword(t)
+	list := b.get(t, "/ui/")
+	require.Equal(t, http.StatusOK, list.status)
+	for _, want := range []string{`href="/ui/functions/openfaas-fn/env"`, "1 of 2", "img/env:1", "needs a token", "open to everybody", "<option>dev</option>", "<option selected>openfaas-fn</option>"} {
+		require.Contains(t, list.body, want)
+	}
+	empty := b.get(t, "/ui/?namespace=dev")
+	require.Contains(t, empty.body, "There are no functions here yet")
+	require.Contains(t, empty.body, "faas-cli deploy")
+
+	env := b.get(t, "/ui/functions/openfaas-fn/env")
+	require.Equal(t, http.StatusOK, env.status)
+	require.Contains(t, env.body, `<a href="https://git.example.com/a/b/commit/abc123" rel="noopener noreferrer">abc123</a>`)
+	require.Contains(t, env.body, s.url+"/function/env.openfaas-fn")
+	require.NotContains(t, env.body, `href="javascript`)
+	require.NotContains(t, env.body, "<script>alert")
+
+	for _, path := range []string{"/ui/functions/openfaas-fn/nope", "/ui/nope", "/ui/functions/openfaas-fn/%2e%2e%2ffunctions", "/ui/functions/a%2Fb/env", "/ui/assets/nope.css", "/ui/assets/..%2flayout.html"} {
+		g := b.get(t, path)
+		require.Contains(t, []int{http.StatusNotFound, http.StatusBadRequest}, g.status, path)
+		require.Contains(t, g.body, "To the functions", path)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	b.loginByPassword(t)
+	nonces := map[string]bool{}
+	for _, path := range []string{"/ui/", "/ui/me", "/ui/nope", "/ui/login", "/ui/functions/openfaas-fn/env"} {
+		g := b.get(t, path)
+		policy := g.header.Get("Content-Security-Policy")
+		require.Regexp(t, `^default-src 'none'; script-src 'nonce-\w{26}'; style-src 'nonce-\w{26}'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'$`, policy, path)
+		nonce := strings.Split(strings.SplitN(policy, "'nonce-", 2)[1], "'")[0]
+		require.False(t, nonces[nonce], "a nonce is for one answer")
+		nonces[nonce] = true
+		for name, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Cache-Control": "no-store",
+		} {
+			require.Equal(t, []string{want}, g.header.Values(name), path)
+		}
+		if g.status != http.StatusSeeOther {
+			require.Equal(t, strings.Count(g.body, "<script"), strings.Count(g.body, `nonce="`+nonce+`" defer`), "no script without the nonce: %s", path)
+			require.NotRegexp(t, `(?i)<style| style=| on\w+="`, g.body, path)
+			require.Contains(t, g.body, nonce)
+		}
+	}
+	asset := regexpFind(t, `href="(/ui/assets/app\.css\?v=\w+)"`, b.get(t, "/ui/").body)
+	css := b.get(t, asset)
+	require.Equal(t, "text/css; charset=utf-8", css.header.Get("Content-Type"))
+	require.Contains(t, css.header.Get("Cache-Control"), "immutable")
+}
+
+// TestForms: a form counts only if it comes from a page of ours.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	b.loginByPassword(t)
+	token := b.csrf(t)
+	other := s.browser(t)
+	other.loginByPassword(t)
+	for name, attempt := range map[string]func() got{
+		"no token":          func() got { return b.send(t, "/ui/logout", nil) },
+		"another session's": func() got { return b.send(t, "/ui/logout", url.Values{"_csrf": {other.csrf(t)}}) },
+		"in the query":      func() got { return b.send(t, "/ui/logout?_csrf="+token, nil) },
+		"another site": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin: https://evil.example", "Sec-Fetch-Site:")
+		},
+		"a function's page": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin: null", "Sec-Fetch-Site:")
+		},
+		"the browser says so": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin:", "Sec-Fetch-Site: cross-site")
+		},
+		"a neighbour's": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin:", "Sec-Fetch-Site: same-site")
+		},
+		"another port": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin: http://127.0.0.1:1", "Sec-Fetch-Site:")
+		},
+		"a login of a stranger": func() got {
+			return b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}}, "Origin: https://evil.example")
+		},
+	} {
+		g := attempt()
+		require.Equal(t, http.StatusForbidden, g.status, name)
+		require.Empty(t, g.header.Values("Set-Cookie"), name)
+		require.Equal(t, http.StatusOK, b.get(t, "/ui/me").status, "%s: still logged in", name)
+	}
+	require.Equal(t, http.StatusNotFound, b.get(t, "/ui/logout").status)
+	require.Equal(t, http.StatusSeeOther, b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin:", "Sec-Fetch-Site:").status, "a browser that says neither")
+	require.Equal(t, http.StatusRequestEntityTooLarge, b.send(t, "/ui/login", url.Values{"user": {strings.Repeat("a", 2<<20)}}).status)
+}
+
+// TestSessionFixation: an ID that was in the browser before the login is not the
+// session's after it.
+func TestSessionFixation(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	b := s.browser(t)
+	u, err := url.Parse(s.url + "/ui/")
+	require.NoError(t, err)
+	b.Jar.SetCookies(u, []*http.Cookie{{Name: "gatehound-session", Value: "planted", Path: "/ui/"}})
+	b.loginByPassword(t)
+	first := b.Jar.Cookies(u)[0].Value
+	require.NotEqual(t, "planted", first)
+	b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}})
+	second := b.Jar.Cookies(u)[0].Value
+	require.NotEqual(t, first, second)
+	require.Nil(t, s.dashboard.sessions.find(keyOf(first)), "the earlier one has ended")
+	require.NotNil(t, s.dashboard.sessions.find(keyOf(second)))
+}
+
+// TestCookieOfANeighbour: a host beside ours can set a cookie for both.
+func TestCookieOfANeighbour(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	mallory, victim := s.browser(t), s.browser(t)
+	mallory.loginByPassword(t)
+	victim.loginByPassword(t)
+	u, err := url.Parse(s.url + "/ui/me")
+	require.NoError(t, err)
+	r, err := http.NewRequest(http.MethodGet, u.String(), nil)
+	require.NoError(t, err)
+	for _, b := range []*browser{mallory, victim} {
+		r.AddCookie(b.Jar.Cookies(u)[0])
+	}
+	require.Equal(t, http.StatusSeeOther, s.browser(t).do(t, r).status)
+}
+
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	var all []*browser
+	for range 3 {
+		b := s.browser(t)
+		b.loginByPassword(t)
+		all = append(all, b)
+	}
+	alice := s.browser(t)
+	require.Equal(t, http.StatusOK, alice.loginAtProvider(t).status)
+	g := all[0].send(t, "/ui/logout", url.Values{"_csrf": {all[0].csrf(t)}})
+	require.Equal(t, "/ui/login", g.location())
+	require.Regexp(t, `^gatehound-session=; Path=/ui/; Max-Age=0;`, g.header.Get("Set-Cookie"))
+	require.Equal(t, http.StatusSeeOther, all[0].get(t, "/ui/me").status)
+	require.Equal(t, http.StatusOK, all[1].get(t, "/ui/me").status)
+
+	all[1].send(t, "/ui/logout/everywhere", url.Values{"_csrf": {all[1].csrf(t)}})
+	require.Equal(t, http.StatusSeeOther, all[2].get(t, "/ui/me").status, "other browsers, too")
+	require.Equal(t, http.StatusOK, alice.get(t, "/ui/me").status, "but nobody else")
+
+	left := alice.send(t, "/ui/logout", url.Values{"_csrf": {alice.csrf(t)}})
+	require.Equal(t, http.StatusOK, left.status)
+	refresh, err := url.Parse(strings.TrimPrefix(left.header.Get("Refresh"), "0; url="))
+	require.NoError(t, err)
+	require.Equal(t, s.idp.url+"/logout", refresh.Scheme+"://"+refresh.Host+refresh.Path)
+	require.Equal(t, url.Values{"client_id": {"dashboard"}, "post_logout_redirect_uri": {s.url + "/ui/login"}}, refresh.Query(), "no token in the browser's history")
+}
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	idle, busy := s.browser(t), s.browser(t)
+	idle.loginByPassword(t)
+	busy.loginByPassword(t)
+	for range 11 {
+		s.clock.advance(time.Hour)
+		require.Equal(t, http.StatusOK, busy.get(t, "/ui/me").status)
+	}
+	require.Equal(t, "/ui/login?ended=1&next=%2Fui%2Fme", idle.get(t, "/ui/me").location())
+	require.Contains(t, idle.get(t, "/ui/login?ended=1").body, "Your session has ended")
+	s.clock.advance(time.Hour + time.Minute)
+	require.Equal(t, http.StatusSeeOther, busy.get(t, "/ui/me").status, "nothing lasts for ever")
+}
+
+// TestFormSentTooLate: what was typed when the session ended is there after the
+// login, if that is the same person's.
+func TestFormSentTooLate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	carriedOut := 0
+	form := func(v *visit) error {
+		return v.show(http.StatusOK, "error", "Form", &refusal{Message: "form:" + v.form.Get("name") + ":" + v.notice})
+	}
+	for _, p := range []page{
+		{pattern: "GET /ui/form", serve: form},
+		{pattern: "POST /ui/form", serve: func(v *visit) error {
+			carriedOut++
+			return v.done("/ui/form", "sent %s", v.form.Get("name"))
+		}},
+	} {
+		s.dashboard.mux.HandleFunc(p.pattern, func(w http.ResponseWriter, r *http.Request) { s.dashboard.serve(w, r, p) })
+	}
+	b := s.browser(t)
+	b.loginByPassword(t)
+	typed := url.Values{"_csrf": {b.csrf(t)}, "_page": {"/ui/form?a=b"}, "name": {"moo <b>"}}
+	require.Equal(t, "/ui/form", b.send(t, "/ui/form", typed).location())
+	require.Contains(t, b.get(t, "/ui/form").body, "sent moo &lt;b&gt;")
+	require.NotContains(t, b.get(t, "/ui/form").body, "sent moo", "it is said once")
+	require.Equal(t, 1, carriedOut)
+
+	s.clock.advance(3 * time.Hour)
+	late := b.send(t, "/ui/form", typed)
+	require.Equal(t, "/ui/login?ended=1&next=%2Fui%2Fform%3Fa%3Db", late.location())
+	again := b.send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"pw"}, "next": {"/ui/form?a=b"}})
+	require.Equal(t, "/ui/form?a=b", again.location())
+	back := b.get(t, again.location())
+	require.Contains(t, back.body, "form:moo &lt;b&gt;:Your session had ended")
+	require.NotContains(t, b.get(t, again.location()).body, "moo", "it is filled in once")
+	require.Equal(t, 1, carriedOut, "it is never sent by itself")
+
+	// Somebody else logs in.
+	typed.Set("_csrf", b.csrf(t))
+	s.clock.advance(3 * time.Hour)
+	b.send(t, "/ui/form", typed)
+	b.follow(t, "/ui/login/provider?next=/ui/form%3Fa=b")
+	require.NotContains(t, b.get(t, "/ui/form?a=b").body, "moo")
+
+	// And at the provider.
+	typed.Set("_csrf", b.csrf(t))
+	s.clock.advance(3 * time.Hour)
+	b.send(t, "/ui/form", typed)
+	require.Contains(t, b.follow(t, "/ui/login/provider?next=/ui/form%3Fa=b").body, "form:moo &lt;b&gt;:Your session had ended")
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *Config) { c.Open, c.Password, c.Provider = true, false, nil })
+	b := s.browser(t)
+	list := b.get(t, "/ui/")
+	require.Equal(t, http.StatusOK, list.status, list.body)
+	require.Contains(t, list.body, "img/env:1")
+	require.NotContains(t, list.body, "Log out")
+	u, err := url.Parse(s.url + "/ui/")
+	require.NoError(t, err)
+	token := s.dashboard.sessions.find(keyOf(b.Jar.Cookies(u)[0].Value)).csrf
+	s.clock.advance(3 * time.Hour)
+	require.Equal(t, http.StatusSeeOther, b.send(t, "/ui/logout", url.Values{"_csrf": {token}}).status, "a form is as good as before")
+	r, err := http.NewRequest(http.MethodGet, s.url+"/ui/", nil)
+	require.NoError(t, err)
+	r.Host = "rebound.example"
+	require.Equal(t, http.StatusForbidden, b.do(t, r).status, "a name of the web that was made to point here")
+	r, err = http.NewRequest(http.MethodGet, s.url+"/ui/", nil)
+	require.NoError(t, err)
+	r.Header.Set("X-Forwarded-For", "203.0.113.9")
+	require.Equal(t, http.StatusForbidden, b.do(t, r).status, "by a proxy")
+}
+
+func TestSessionsAreBounded(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	s := newSessions(time.Hour, time.Hour, func() time.Time { return now })
+	first, _ := s.begin("a", "", credential{authorization: "x"})
+	second, begun := s.begin("a", "", credential{})
+	for i := range maxSessions - 1 {
+		require.NotNil(t, s.find(keyOf(first)), "what is used stays")
+		s.begin("b"+strconv.Itoa(i), "", credential{})
+	}
+	require.Nil(t, s.find(keyOf(second)))
+	require.True(t, begun.hasEnded())
+	require.Len(t, s.byKey, maxSessions)
+	require.Equal(t, maxSessions, s.order.Len())
+}
+
+func TestOwnPage(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"/ui/", "/ui/me", "/ui/?namespace=dev", "/ui/functions/a/b?c=d%2Fe", "/ui/a%20b"} {
+		require.Equal(t, good, ownPage(good))
+	}
+	for _, bad := range []string{"", "/", "//evil.example", "https://evil.example/ui/", "//evil.example/ui/", "/function/evil", "/ui/../function/evil", "/ui/%2e%2e/function/evil",
+		`/ui/\evil`, "/ui//evil.example", "/ui/\r\nSet-Cookie: a=b", "javascript:alert(1)", "ui/", "/uix", "/ui/login?next=x", "/ui/logout", "/ui/assets/app.js", "\t//evil", "/ui/\tx", "/system/functions",
+	} {
+		require.Equal(t, "/ui/", ownPage(bad), "%q", bad)
+	}
+}
+
+func FuzzOwnPage(f *testing.F) {
+	f.Add("/ui/me")
+	f.Add("//evil.example")
+	f.Add("/ui/..//evil.example")
+	base, err := url.Parse("https://gw.example/auth/callback")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		page := ownPage(target)
+		u, err := base.Parse(page)
+		require.NoError(t, err)
+		require.Equal(t, "gw.example", u.Host)
+		require.Equal(t, "https", u.Scheme)
+		require.True(t, strings.HasPrefix(u.Path, "/ui/"), page)
+		require.NotContains(t, page, "\n")
+	})
+}

@@ -1,0 +1,95 @@
+package dashboard
+
+import (
+	"cmp"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/openfaas/faas-provider/types"
+
+	"github.com/gatehound/gatehound/gateway/dashboard/chart"
+	"github.com/gatehound/gatehound/gateway/history"
+)
+
+// functionsPage is what the template "functions" shows.
+type functionsPage struct {
+	Namespace  string
+	Namespaces []string
+	Functions  []functionRow
+	MayDeploy  bool
+}
+
+type functionRow struct {
+	types.FunctionStatus
+	NeedsToken bool
+	// Picture, Rate and Errors are of the last hour; "" = it is not known.
+	Picture      template.HTML
+	Rate, Errors string
+}
+
+// functions lists the functions of a namespace.
+func (v *visit) functions() error {
+	page := functionsPage{Namespace: cmp.Or(v.r.URL.Query().Get("namespace"), v.d.config.DefaultNamespace)}
+	var err error
+	if page.Namespaces, err = v.namespaces(page.Namespace); err != nil {
+		return err
+	}
+	if v.r.URL.Query().Get("namespace") == "" && !slices.Contains(page.Namespaces, page.Namespace) && len(page.Namespaces) > 0 {
+		page.Namespace = page.Namespaces[0]
+	}
+	var functions []types.FunctionStatus
+	if err := v.ask(http.MethodGet, "/system/functions", url.Values{"namespace": {page.Namespace}}, nil, &functions); err != nil {
+		return err
+	}
+	slices.SortFunc(functions, func(a, b types.FunctionStatus) int { return strings.Compare(a.Name, b.Name) })
+	var hours map[string]history.Hour
+	if v.d.config.Hours != nil {
+		hours = v.d.config.Hours(v.r.Context(), page.Namespace)
+	}
+	for _, f := range functions {
+		row := functionRow{FunctionStatus: f, NeedsToken: needsToken(f)}
+		if v.d.config.Hours != nil {
+			h := hours[f.Name+"."+page.Namespace]
+			row.Picture, row.Rate, row.Errors = chart.Line(h), chart.Rate(h), chart.ErrorShare(h)
+		}
+		page.Functions = append(page.Functions, row)
+	}
+	page.MayDeploy = v.maySome("Function:Create", page.Namespace)
+	return v.show(http.StatusOK, "functions", "Functions in "+page.Namespace, page)
+}
+
+// namespaces are those that the person may see, and the one that was asked for.
+// Who may see a function, but not its namespace, has it from what is granted.
+func (v *visit) namespaces(asked string) ([]string, error) {
+	var names []string
+	err := v.ask(http.MethodGet, "/system/namespaces", nil, nil, &names)
+	var refused *refusal
+	if err != nil && (!errors.As(err, &refused) || refused.Status != http.StatusForbidden) {
+		return nil, err
+	}
+	for _, action := range []string{"Function:List", "Function:Get"} {
+		for _, r := range v.granted(action) {
+			if namespace, _, found := strings.Cut(string(r), ":"); found && !strings.Contains(namespace, "*") {
+				names = append(names, namespace)
+			}
+		}
+	}
+	if v.may("Function:List", asked, "*") {
+		names = append(names, asked)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// needsToken reports whether a function asks callers for a function token.
+func needsToken(f types.FunctionStatus) bool {
+	switch strings.ToLower(f.EnvVars["jwt_auth"]) {
+	case "1", "t", "true":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,28 @@
+package dashboard
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/openfaas/faas-provider/types"
+)
+
+// scale sets the number of replicas that the form on a function's page names.
+func (v *visit) scale() error {
+	namespace, name := v.r.PathValue("namespace"), v.r.PathValue("name")
+	replicas, err := strconv.ParseUint(strings.TrimSpace(v.form.Get("replicas")), 10, 32)
+	if err != nil {
+		v.amiss("replicas", "Want a whole number, 0 or more.")
+		return v.showFunction(http.StatusBadRequest)
+	}
+	err = v.ask(http.MethodPost, apiPath("/system/scale-function/", name), nil,
+		types.ScaleServiceRequest{ServiceName: name, Namespace: namespace, Replicas: replicas}, nil)
+	if err != nil {
+		if again, err := v.wrong(err); !again {
+			return err
+		}
+		return v.showFunction(http.StatusBadRequest)
+	}
+	return v.done(functionPath(namespace, name, ""), "%s is being scaled to %d.", name, replicas)
+}

@@ -1,0 +1,228 @@
+package dashboard
+
+import (
+	"container/list"
+	"crypto/rand"
+	"crypto/sha256"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// maxSessions bounds the memory that sessions take: the one that was idle for the
+// longest time makes room.
+const maxSessions = 10_000
+
+// session is what we know of a browser somebody has logged in with.
+type session struct {
+	// csrf is in each of our forms, and in no page of others.
+	csrf string
+	// subject and issuer are whose it is; issuer is "" for who has a password.
+	subject, issuer string
+	begun           time.Time
+
+	renewing   sync.Mutex // held while the provider is asked; see visit.renew
+	mu         sync.Mutex
+	credential credential
+	ended      bool   // it must be logged in anew; what was typed is kept for that
+	notice     string // for the next page
+	draft      *draft // for the page that it is of
+	streams    int    // that are open
+}
+
+// credential is what the API knows a person by.
+type credential struct {
+	// authorization is the header for the API; "" = none is needed.
+	authorization string
+	token         string         // the API token that is in it; "" = none
+	until         time.Time      // when that ends; zero = never
+	refresh       string         // gets another; "" = nothing does
+	claims        map[string]any // of the ID token; nil = none
+}
+
+// draft is a form that was sent when its session had ended.
+type draft struct {
+	page   string // which shows the form
+	values url.Values
+}
+
+// sessionKey is what a session is found by: the hash of its ID, so that neither
+// the time that a look-up takes nor a copy of our memory gives IDs away.
+type sessionKey [sha256.Size]byte
+
+func keyOf(id string) sessionKey { return sha256.Sum256([]byte(id)) }
+
+// sessions are all there are. They are not shared between gateways.
+type sessions struct {
+	idle, lifetime time.Duration
+	now            func() time.Time
+
+	mu    sync.Mutex
+	byKey map[sessionKey]*list.Element
+	order *list.List // *entry, the one last used in front
+}
+
+type entry struct {
+	key     sessionKey
+	used    time.Time
+	session *session
+}
+
+func newSessions(idle, lifetime time.Duration, now func() time.Time) *sessions {
+	return &sessions{idle: idle, lifetime: lifetime, now: now, byKey: map[sessionKey]*list.Element{}, order: list.New()}
+}
+
+// begin returns the ID of a new session. It is always a new one: an ID that was
+// planted in a browser before its owner logged in is worth nothing (session
+// fixation).
+func (s *sessions) begin(subject, issuer string, c credential) (id string, begun *session) {
+	id = rand.Text() + rand.Text() // 260 bits
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	begun = &session{csrf: rand.Text(), subject: subject, issuer: issuer, begun: now, credential: c}
+	key := keyOf(id)
+	s.byKey[key] = s.order.PushFront(&entry{key, now, begun})
+	for s.order.Len() > maxSessions {
+		s.remove(s.order.Back())
+	}
+	return id, begun
+}
+
+// find returns a session, which may have ended; nil = there is none.
+func (s *sessions) find(key sessionKey) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.byKey[key]
+	if !found {
+		return nil
+	}
+	it, now := e.Value.(*entry), s.now()
+	old := now.Sub(it.used) > s.idle || now.Sub(it.session.begun) > s.lifetime
+	if old {
+		it.session.end()
+	} else {
+		it.used = now
+	}
+	s.order.MoveToFront(e)
+	return it.session
+}
+
+// lives reports whether a session goes on, without that counting as its use.
+func (s *sessions) lives(key sessionKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.byKey[key]
+	if !found {
+		return false
+	}
+	it, now := e.Value.(*entry), s.now()
+	return !it.session.hasEnded() && now.Sub(it.used) <= s.idle && now.Sub(it.session.begun) <= s.lifetime
+}
+
+// forget takes a session away.
+func (s *sessions) forget(key sessionKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, found := s.byKey[key]; found {
+		s.remove(e)
+	}
+}
+
+// forgetAll takes all sessions of a person away.
+func (s *sessions) forgetAll(subject, issuer string) (count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.byKey {
+		if it := e.Value.(*entry).session; it.subject == subject && it.issuer == issuer {
+			s.remove(e)
+			count++
+		}
+	}
+	return count
+}
+
+func (s *sessions) remove(e *list.Element) {
+	it := s.order.Remove(e).(*entry)
+	it.session.end() // for the requests that have it
+	delete(s.byKey, it.key)
+}
+
+// end drops the credentials.
+func (s *session) end() {
+	s.mu.Lock()
+	s.ended, s.credential = true, credential{}
+	s.mu.Unlock()
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// current returns the credential, unless the session has ended.
+func (s *session) current() (credential, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return credential{}, errLoggedOut
+	}
+	return s.credential, nil
+}
+
+// renew puts another credential in the place of the current one. A session that
+// was ended in the meantime stays that.
+func (s *session) renew(c credential) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errLoggedOut
+	}
+	s.credential = c
+	return nil
+}
+
+// keep keeps a form that came too late.
+func (s *session) keep(d *draft) {
+	s.mu.Lock()
+	s.draft = d
+	s.mu.Unlock()
+}
+
+// inherit takes over what somebody has typed in an earlier session of theirs.
+func (s *session) inherit(from *session) {
+	if from == nil || from.subject != s.subject || from.issuer != s.issuer {
+		return
+	}
+	from.mu.Lock()
+	d := from.draft
+	from.mu.Unlock()
+	s.keep(d)
+}
+
+// takeDraft returns what was typed into a page's form, once; nil = nothing.
+func (s *session) takeDraft(page string) url.Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draft == nil || s.draft.page != page {
+		return nil
+	}
+	values := s.draft.values
+	s.draft = nil
+	return values
+}
+
+func (s *session) say(notice string) {
+	s.mu.Lock()
+	s.notice = notice
+	s.mu.Unlock()
+}
+
+func (s *session) takeNotice() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	notice := s.notice
+	s.notice = ""
+	return notice
+}
