@@ -11,6 +11,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Dashboard is the pages for people, which share our host with functions. What
@@ -120,14 +122,22 @@ func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 	if d == nil {
 		return
 	}
+	h, mark, marked := &ctx.Request.Header, []byte(d.CookieMark), false
+	for name, value := range reverseproxy.Fields(h) {
+		marked = marked || equalFold(name, "Cookie") && bytes.Contains(bytes.ToLower(value), mark)
+	}
+	if !marked {
+		return // what fasthttp writes anew, it writes without quotes
+	}
 	var names []string
-	for name := range ctx.Request.Header.Cookies() {
-		if bytes.Contains(bytes.ToLower(name), []byte(d.CookieMark)) {
+	for name, value := range h.Cookies() {
+		// One without a name is written as its value, which would then be its name.
+		if bytes.Contains(bytes.ToLower(name), mark) || len(name) == 0 && bytes.Contains(bytes.ToLower(value), mark) {
 			names = append(names, string(name))
 		}
 	}
 	for _, name := range names {
-		ctx.Request.Header.DelCookie(name)
+		h.DelCookie(name)
 	}
 }
 

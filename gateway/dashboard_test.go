@@ -133,6 +133,13 @@ func TestFunctionsDoNotSeeCookies(t *testing.T) {
 	}
 	_, body = ask(t, address, "GET", "/function/env", "", "", "Cookie: a=1; b=2")
 	require.Equal(t, "a=1; b=2", body)
+	_, body = ask(t, address, "GET", "/function/env", "", "", `Cookie: a="1 2"; b=`, "Cookie: $c=3;d")
+	require.Equal(t, `a="1 2"; b=|$c=3;d`, body, "as it came")
+	for _, cookie := range []string{"=gatehound-session=secret", `a="; gatehound-session=secret; "`, "GATEHOUND-session =secret", "a=1;\tgatehound-session=secret"} {
+		_, body = ask(t, address, "GET", "/function/env", "", "", "Cookie: "+cookie+"; c=3")
+		require.NotContains(t, body, "secret", cookie)
+		require.Contains(t, body, "c=3", cookie)
+	}
 	_, body = ask(t, address, "GET", "/ui/x", "", "", "Cookie: gatehound-session=secret")
 	require.Equal(t, "GET /ui/x gatehound-session=secret ", body)
 
