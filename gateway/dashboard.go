@@ -11,6 +11,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 )
 
 // Dashboard is the pages for people, which share our host with functions. What
@@ -131,11 +133,17 @@ func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 	if d == nil {
 		return
 	}
-	found := false
+	h, mark, marked := &ctx.Request.Header, []byte(d.CookieMark), false
+	for name, value := range reverseproxy.Fields(h) {
+		marked = marked || equalFold(name, "Cookie") && bytes.Contains(bytes.ToLower(value), mark)
+	}
+	if !marked {
+		return // what fasthttp writes anew, it writes without quotes
+	}
 	var others []byte
-	for name, value := range ctx.Request.Header.Cookies() {
-		if bytes.Contains(bytes.ToLower(name), []byte(d.CookieMark)) {
-			found = true
+	for name, value := range h.Cookies() {
+		// One without a name is written as its value, which would then be its name.
+		if bytes.Contains(bytes.ToLower(name), mark) || len(name) == 0 && bytes.Contains(bytes.ToLower(value), mark) {
 			continue
 		}
 		if len(others) > 0 {
@@ -146,12 +154,9 @@ func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 		}
 		others = append(others, value...)
 	}
-	if !found {
-		return
-	}
-	ctx.Request.Header.DelAllCookies() // one by one takes time for the square of their number
+	h.DelAllCookies() // one by one takes time for the square of their number
 	if len(others) > 0 {
-		ctx.Request.Header.SetBytesV("Cookie", others)
+		h.SetBytesV("Cookie", others)
 	}
 }
 

@@ -166,7 +166,8 @@ func TestManyCookies(t *testing.T) {
 	for i := range 40_000 {
 		fmt.Fprintf(&line, "gatehound-%d=; ", i)
 	}
-	ctx.Request.Header.Set("Cookie", line.String()+"a=1; nameless; b=2")
+	header := "GET / HTTP/1.1\r\nHost: h\r\nCookie: " + line.String() + "a=1; nameless; b=2\r\n\r\n"
+	require.NoError(t, ctx.Request.Header.Read(bufio.NewReaderSize(strings.NewReader(header), len(header))))
 	began := time.Now()
 	d.hideCookies(&ctx)
 	require.Less(t, time.Since(began), time.Second)
@@ -193,6 +194,13 @@ func TestFunctionsDoNotSeeCookies(t *testing.T) {
 	}
 	_, body = ask(t, address, "GET", "/function/env", "", "", "Cookie: a=1; b=2")
 	require.Equal(t, "a=1; b=2", body)
+	_, body = ask(t, address, "GET", "/function/env", "", "", `Cookie: a="1 2"; b=`, "Cookie: $c=3;d")
+	require.Equal(t, `a="1 2"; b=|$c=3;d`, body, "as it came")
+	for _, cookie := range []string{"=gatehound-session=secret", `a="; gatehound-session=secret; "`, "GATEHOUND-session =secret", "a=1;\tgatehound-session=secret"} {
+		_, body = ask(t, address, "GET", "/function/env", "", "", "Cookie: "+cookie+"; c=3")
+		require.NotContains(t, body, "secret", cookie)
+		require.Contains(t, body, "c=3", cookie)
+	}
 	_, body = ask(t, address, "GET", "/ui/x", "", "", "Cookie: gatehound-session=secret")
 	require.Equal(t, "GET /ui/x gatehound-session=secret ", body)
 

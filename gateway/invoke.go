@@ -219,7 +219,7 @@ func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	h := &ctx.Request.Header
 	var callID []byte
 	var replaced []string
-	for name, value := range h.All() {
+	for name, value := range reverseproxy.Fields(h) { // All would take the quotes off cookies
 		switch {
 		case equalFold(name, callIDHeader):
 			if len(callID) == 0 {

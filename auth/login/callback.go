@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -23,8 +24,8 @@ type Callback struct {
 	// one of the client's.
 	RedirectURL string
 
-	listener net.Listener
-	hosts    []string
+	listeners []net.Listener
+	hosts     []string
 }
 
 // CallbackConfig describes a Callback.
@@ -63,20 +64,46 @@ func Listen(c CallbackConfig) (*Callback, error) {
 	if err != nil {
 		return nil, err
 	}
+	listeners := []net.Listener{listener}
+	port := fmt.Sprint(c.Port)
+	if name := u.Hostname(); name == "localhost" || name == "::1" {
+		// Browsers go there first, and another user's program may wait for that.
+		address := net.JoinHostPort("::1", port)
+		six, err := net.Listen("tcp", address)
+		if err == nil {
+			listeners = append(listeners, six)
+		} else if name == "::1" || answers(address) { // else there is no IPv6
+			listener.Close()
+			return nil, err
+		}
+	}
 	if u.Port() == "" {
-		u.Host = fmt.Sprintf("%s:%d", u.Host, listener.Addr().(*net.TCPAddr).Port)
+		u.Host += ":" + port
 	}
 	u.Path = callbackPath
-	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
 	hosts := []string{u.Host, "127.0.0.1:" + port, "localhost:" + port}
 	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
 		hosts = append(hosts, u.Hostname()) // browsers leave those ports out
 	}
-	return &Callback{RedirectURL: u.String(), listener: listener, hosts: hosts}, nil
+	return &Callback{RedirectURL: u.String(), listeners: listeners, hosts: hosts}, nil
+}
+
+func answers(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // Close gives the port back.
-func (c *Callback) Close() error { return c.listener.Close() }
+func (c *Callback) Close() (err error) {
+	for _, l := range c.listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
 
 // Await serves until the browser has come back from the attempt, and finish, given
 // what it brought, has returned; its error is told to the person, and returned.
@@ -89,8 +116,10 @@ func (c *Callback) Await(ctx context.Context, a Attempt, finish func(context.Con
 		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10,
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(c.listener) }()
+	served := make(chan error, len(c.listeners))
+	for _, l := range c.listeners {
+		go func() { served <- server.Serve(l) }()
+	}
 	defer func() {
 		grace, end := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer end()

@@ -113,22 +113,27 @@ func TestCallbackOnce(t *testing.T) {
 		<-release
 		return errors.New("the gateway says: <no>")
 	})
+	// Nobody is sent on before both have come: that would end it.
+	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	texts := make(chan string)
 	for range 2 {
 		go func() {
-			res, err := http.Get(c.RedirectURL + "?state=s&code=c")
+			res, err := browser.Get(c.RedirectURL + "?state=s&code=c")
 			if err != nil {
 				texts <- err.Error()
 				return
 			}
 			defer res.Body.Close()
 			body, _ := io.ReadAll(res.Body)
-			texts <- string(body)
+			texts <- res.Header.Get("Location") + string(body)
 		}()
 	}
 	close(release)
-	require.Contains(t, <-texts, "The login failed")
-	require.Contains(t, <-texts, "the gateway says: &lt;no&gt;")
+	both := <-texts + <-texts
+	require.Contains(t, both, endPath)
+	require.Contains(t, both, "the gateway says: &lt;no&gt;")
+	_, _, text := visit(t, get(t, strings.Replace(c.RedirectURL, callbackPath, endPath, 1)))
+	require.Contains(t, text, "The login failed")
 	require.EqualError(t, <-ended, "the gateway says: <no>")
 	require.Equal(t, 1, calls)
 }
@@ -172,6 +177,43 @@ func TestCallbackEnds(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("interrupted"))
 	require.EqualError(t, c.Await(ctx, Attempt{State: "s", Verifier: "v"}, nil), "interrupted")
+}
+
+// TestLocalhost: a browser that takes localhost for ::1 comes to us, or the login
+// does not begin.
+func TestLocalhost(t *testing.T) {
+	t.Parallel()
+	free := listen(t)
+	free.Close()
+	u, err := url.Parse(free.RedirectURL)
+	require.NoError(t, err)
+	port, err := net.LookupPort("tcp", u.Port())
+	require.NoError(t, err)
+	six := "[::1]:" + u.Port()
+	others, err := net.Listen("tcp", six)
+	if err != nil {
+		t.Skip("no IPv6 here: ", err)
+	}
+	for _, host := range []string{"http://localhost", "http://[::1]"} {
+		_, err = Listen(CallbackConfig{Port: port, RedirectHost: host})
+		require.ErrorContains(t, err, six)
+	}
+	c, err := Listen(CallbackConfig{Port: port})
+	require.NoError(t, err, "127.0.0.1 is nobody else's")
+	require.NoError(t, c.Close())
+	require.NoError(t, others.Close())
+
+	for _, host := range []string{"http://localhost", "http://[::1]"} {
+		c, err := Listen(CallbackConfig{Port: port, RedirectHost: host})
+		require.NoError(t, err)
+		ended := await(t, c, Attempt{State: "s", Verifier: "v"}, func(context.Context, url.Values) error { return nil })
+		req := get(t, "http://"+six+callbackPath+"?state=s&code=c")
+		req.Host = strings.TrimPrefix(host, "http://") + ":" + u.Port()
+		_, _, text := visit(t, req)
+		require.Contains(t, text, "You are logged in")
+		require.NoError(t, <-ended)
+		require.False(t, answers(six))
+	}
 }
 
 func TestRedirectHost(t *testing.T) {

@@ -120,6 +120,9 @@ func same(want, got string) bool {
 // tokens looks at what a token endpoint gave. Without a nonce, none is expected.
 func (c *Client) tokens(ctx context.Context, t *oauth2.Token, nonce string) (Tokens, error) {
 	tokens := Tokens{Access: t.AccessToken, Refresh: t.RefreshToken, Expiry: t.Expiry}
+	if !sendable(t.AccessToken) {
+		return Tokens{}, errors.New("the provider's access token has characters that no token has")
+	}
 	raw, _ := t.Extra("id_token").(string)
 	if raw == "" {
 		return tokens, nil
@@ -147,13 +150,16 @@ func (e *ExpiredError) Error() string {
 
 // verify verifies an ID token (OpenID Connect Core 1.0, section 3.1.3.7).
 func (c *Client) verify(ctx context.Context, raw, nonce string) (*oidc.IDToken, map[string]any, error) {
+	if !sendable(raw) { // the library skips line breaks
+		return nil, nil, errors.New("the provider's ID token has characters that no token has")
+	}
 	id, err := c.provider.Verifier(&oidc.Config{ClientID: c.oauth.ClientID}).Verify(ctx, raw)
 	if err != nil {
 		var expired *oidc.TokenExpiredError
 		if errors.As(err, &expired) {
 			return nil, nil, &ExpiredError{expired.Expiry}
 		}
-		return nil, nil, fmt.Errorf("the provider's ID token is refused: %s", clean(err.Error(), raw))
+		return nil, nil, fmt.Errorf("the provider's ID token is refused: %w", tidy(err, raw))
 	}
 	if nonce != "" && !same(nonce, id.Nonce) {
 		return nil, nil, errors.New("the provider's ID token is not for the login that was begun here: its nonce is another")

@@ -42,11 +42,11 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 	sent := time.Now()
 	res, err := bounded(g.HTTP).Do(req)
 	if err != nil {
-		return Token{}, fmt.Errorf("cannot reach the gateway: %w", err)
+		return Token{}, fmt.Errorf("cannot reach the gateway: %w", tidy(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed {
-		return Token{}, fmt.Errorf("%s: %w: /oauth/token answered %s", g.URL, ErrNoExchange, res.Status)
+		return Token{}, fmt.Errorf("%s: %w: /oauth/token answered %s", g.URL, ErrNoExchange, clean(res.Status))
 	}
 	if res.StatusCode != http.StatusOK {
 		return Token{}, answeredRefusal(res, "the gateway", subjectToken)
@@ -56,7 +56,10 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int64  `json:"expires_in"`
 	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return Token{}, fmt.Errorf("the gateway's answer is no token (RFC 8693 section 2.2.1): %w", tidy(err))
+	}
+	if !sendable(answer.AccessToken) {
 		return Token{}, errors.New("the gateway's answer is no token (RFC 8693 section 2.2.1)")
 	}
 	if !strings.EqualFold(answer.TokenType, "Bearer") {

@@ -100,7 +100,7 @@ func (c *Client) BeginDevice(ctx context.Context) (Device, error) {
 	c.authenticate(req, form)
 	res, err := c.http.Do(req)
 	if err != nil {
-		return Device{}, fmt.Errorf("cannot ask the provider for a device code: %w", err)
+		return Device{}, fmt.Errorf("cannot ask the provider for a device code: %w", tidy(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -108,7 +108,7 @@ func (c *Client) BeginDevice(ctx context.Context) (Device, error) {
 	}
 	var answer oauth2.DeviceAuthResponse
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return Device{}, errors.New("the provider's answer is no device code (RFC 8628 section 3.2)")
+		return Device{}, fmt.Errorf("the provider's answer is no device code (RFC 8628 section 3.2): %w", tidy(err))
 	}
 	d := Device{
 		UserCode: clean(answer.UserCode), Page: answer.VerificationURI, PageWithCode: answer.VerificationURIComplete,
@@ -121,7 +121,7 @@ func (c *Client) BeginDevice(ctx context.Context) (Device, error) {
 		if page == d.PageWithCode && page == "" {
 			continue
 		}
-		if err := checkURL(page, false); err != nil {
+		if err := checkURL(page, c.metadata.secure()); err != nil {
 			return Device{}, fmt.Errorf("the page to type the code at: %w", err)
 		}
 	}
@@ -163,7 +163,7 @@ func (c *Client) Revoke(ctx context.Context, refresh string) error {
 	c.authenticate(req, form)
 	res, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("cannot ask the provider to end the login: %w", err)
+		return fmt.Errorf("cannot ask the provider to end the login: %w", tidy(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -39,7 +39,7 @@ func bounded(c *http.Client) *http.Client {
 		from := via[len(via)-1]
 		switch {
 		case via[0].Method != http.MethodGet: // codes, secrets and tokens are for that address alone
-			return fmt.Errorf("it redirects to %s, which is not followed", req.URL.Host)
+			return fmt.Errorf("it redirects to %s://%s, which is not followed", req.URL.Scheme, req.URL.Host)
 		case from.URL.Scheme == "https" && req.URL.Scheme != "https":
 			return fmt.Errorf("it redirects to %s without TLS, which is not followed", req.URL.Host)
 		case len(via) == 5:
@@ -103,7 +103,7 @@ func (c *Client) authenticate(req *http.Request, form url.Values) {
 func refusal(err error, secrets ...string) error {
 	var r *oauth2.RetrieveError
 	if !errors.As(err, &r) {
-		return err
+		return tidy(err, secrets...)
 	}
 	if r.ErrorCode == "" {
 		return fmt.Errorf("the provider answered %s, without an OAuth error", clean(r.Response.Status))
@@ -121,6 +121,28 @@ func answeredRefusal(res *http.Response, who string, secrets ...string) error {
 		return fmt.Errorf("%s answered %s, without an OAuth error", who, clean(res.Status))
 	}
 	return &Refusal{Status: res.StatusCode, Code: clean(answer.Code, secrets...), Description: clean(answer.Description, secrets...)}
+}
+
+// tidy makes an error clean that may quote what a server answered.
+func tidy(err error, secrets ...string) error {
+	if err == nil {
+		return nil
+	}
+	return &tidied{clean(err.Error(), secrets...), err}
+}
+
+type tidied struct {
+	text  string
+	cause error
+}
+
+func (t *tidied) Error() string { return t.text }
+func (t *tidied) Unwrap() error { return t.cause }
+
+// sendable tells whether a token is made of what tokens are made of (RFC 6749
+// appendix A.12): nothing that ends a header's line, or that a terminal obeys.
+func sendable(token string) bool {
+	return token != "" && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // tokenShape is what a JWT looks like, or the beginning of one.

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -105,6 +106,9 @@ type metadata struct {
 	SendsIssuer    bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 }
 
+// secure tells whether the provider is reached by TLS, as all of it is then.
+func (m metadata) secure() bool { return strings.HasPrefix(m.Issuer, "https:") }
+
 // Discover asks the provider for its metadata.
 func Discover(ctx context.Context, c Config) (*Client, error) {
 	if err := checkURL(c.Issuer, false); err != nil {
@@ -149,14 +153,14 @@ func discover(ctx context.Context, client *http.Client, issuer string) (m metada
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return m, fmt.Errorf("cannot ask the provider for its metadata: %w", err)
+		return m, fmt.Errorf("cannot ask the provider for its metadata: %w", tidy(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return m, fmt.Errorf("%s answered %s: is %s the provider's issuer URL?", page, res.Status, issuer)
+		return m, fmt.Errorf("%s answered %s: is %s the provider's issuer URL?", page, clean(res.Status), issuer)
 	}
 	if err := json.NewDecoder(res.Body).Decode(&m); err != nil {
-		return m, fmt.Errorf("%s is not a provider's metadata: %w", page, err)
+		return m, fmt.Errorf("%s is not a provider's metadata: %w", page, tidy(err))
 	}
 	// A document may not speak for another issuer (Discovery 1.0, section 4.3).
 	if strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
@@ -167,12 +171,11 @@ func discover(ctx context.Context, client *http.Client, issuer string) (m metada
 			return m, fmt.Errorf("%s has no %s", page, name)
 		}
 	}
-	secure := strings.HasPrefix(m.Issuer, "https:")
 	for _, endpoint := range []string{m.Authorization, m.Token, m.Keys, m.Device, m.EndSession, m.Revocation} {
 		if endpoint == "" {
 			continue
 		}
-		if err := checkURL(endpoint, secure); err != nil {
+		if err := checkURL(endpoint, m.secure()); err != nil {
 			return m, fmt.Errorf("%s names an endpoint: %w", page, err)
 		}
 	}
@@ -195,6 +198,8 @@ func checkURL(text string, secure bool) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil:
 		return fmt.Errorf("%q is no web address; want https://host/path", clean(u.Redacted()))
+	case strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }):
+		return fmt.Errorf("%q has characters that no web address has", clean(text)) // it is shown in terminals
 	case secure && u.Scheme != "https":
 		return fmt.Errorf("%q is not https, as its issuer is", clean(text))
 	}

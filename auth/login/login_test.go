@@ -115,11 +115,30 @@ func TestFinishRefuses(t *testing.T) {
 				_, _ = w.Write([]byte(`{"access_token":"` + strings.Repeat("a", 2*maxAnswer) + `"}`))
 			}
 		}, nil, "larger than 512 KiB"},
+		{"a token of two lines", func(p *fakeProvider) {
+			p.sign = func(c jwt.MapClaims) string { raw := p.signed(c); return raw[:40] + "\n" + raw[40:] }
+		}, nil, "has characters that no token has"},
+		{"an access token for a terminal", func(p *fakeProvider) {
+			p.token = func(w http.ResponseWriter, r *http.Request) {
+				writeJSON(w, 200, map[string]any{"access_token": "a\x1b]0;title\a", "token_type": "Bearer"})
+			}
+		}, nil, "has characters that no token has"},
+		{"a long story", func(p *fakeProvider) {
+			p.token = func(w http.ResponseWriter, r *http.Request) {
+				writeJSON(w, 200, map[string]any{"access_token": "a", "expires_in": "\x1b[31m" + r.PostForm.Get("code") + strings.Repeat("long ", 9999)})
+			}
+		}, nil, "cannot parse json"},
+		{"a long way", func(p *fakeProvider) {
+			p.token = func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", "http://%zz/"+strings.Repeat("long", 9999))
+				w.WriteHeader(http.StatusFound)
+			}
+		}, nil, "Location"},
 		{"elsewhere", func(p *fakeProvider) {
 			p.token = func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, stranger.URL+"/token", http.StatusTemporaryRedirect)
 			}
-		}, nil, "which is not followed"},
+		}, nil, "it redirects to " + stranger.URL + ", which is not followed"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -138,6 +157,7 @@ func TestFinishRefuses(t *testing.T) {
 			tokens, err := c.Finish(t.Context(), a, q)
 			require.ErrorContains(t, err, tc.want)
 			require.Zero(t, tokens)
+			require.Less(t, len(err.Error()), 1000)
 			for _, secret := range []string{a.State, a.Nonce, a.Verifier, code, "eyJ", "\x1b"} {
 				require.NotContains(t, err.Error(), secret)
 			}
@@ -219,6 +239,10 @@ func TestDevice(t *testing.T) {
 	_, err = c.FinishDevice(t.Context(), d)
 	require.EqualError(t, err, "expired_token: nobody typed the code in time")
 
+	c.metadata.Issuer = "https://idp.example.com"
+	_, err = c.BeginDevice(t.Context())
+	require.ErrorContains(t, err, "/activate\" is not https, as its issuer is", "a password is typed there")
+
 	p.metadata["device_authorization_endpoint"] = ""
 	_, err = p.client(t, nil).BeginDevice(t.Context())
 	require.ErrorIs(t, err, ErrNoDevice)
@@ -238,6 +262,7 @@ func TestDiscoverRefuses(t *testing.T) {
 		"another issuer":  {func(p *fakeProvider, _ *Config) { p.metadata["issuer"] = "https://evil.example" }, `another issuer, "https://evil.example"`},
 		"no token":        {func(p *fakeProvider, _ *Config) { p.metadata["token_endpoint"] = "" }, "has no token_endpoint"},
 		"a script":        {func(p *fakeProvider, _ *Config) { p.metadata["authorization_endpoint"] = "javascript:alert(1)" }, "no web address"},
+		"for a terminal":  {func(p *fakeProvider, _ *Config) { p.metadata["authorization_endpoint"] = "https://x/\u009b31m" }, "characters that no web address has"},
 		"another program": {func(p *fakeProvider, _ *Config) { p.metadata["end_session_endpoint"] = "file:///bin/sh" }, "no web address"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -309,7 +334,12 @@ func TestExchange(t *testing.T) {
 		}, "invalid_request: No policies found for subject: alice [secret]"},
 		"no endpoint": {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, gateway.URL + "/: it exchanges no tokens: /oauth/token answered 404 Not Found"},
 		"not JSON":    {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) }, "the gateway answered 502 Bad Gateway, without an OAuth error"},
-		"no token":    {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
+		"without end": {func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat(" ", 2*maxAnswer))) },
+			"the gateway's answer is no token (RFC 8693 section 2.2.1): the answer is larger than 512 KiB"},
+		"no token": {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
+		"for a terminal": {func(w http.ResponseWriter) {
+			writeJSON(w, 200, map[string]any{"access_token": "a\r\nX: y\x1b[31m", "token_type": "Bearer"})
+		}, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
 		"another kind": {func(w http.ResponseWriter) {
 			writeJSON(w, 200, map[string]any{"access_token": "a", "token_type": "N_A"})
 		}, `the gateway gave a token of type "N_A"; want Bearer`},

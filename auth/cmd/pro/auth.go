@@ -87,7 +87,7 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	f.BoolVar(&o.noBrowser, "no-browser", false, "print the page to open, and open none")
 	f.StringVar(&o.RedirectHost, "redirect-host", "http://127.0.0.1", "where the browser finds this program")
 	f.IntVar(&o.ListenPort, "listen-port", 31111, "the port on 127.0.0.1 that the browser comes back to")
-	f.DurationVar(&o.patience, "timeout", 5*time.Minute, "how long to wait for you in the browser")
+	f.DurationVar(&o.patience, "timeout", 5*time.Minute, "how long to wait for you")
 	tlsFlags(c, &o.CA, &o.insecure)
 
 	f.StringVar(&o.authURL, "auth-url", "", "older: the provider's authorization or token endpoint, in place of --authority")
@@ -123,8 +123,13 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 	if o.clientSecret != "" || o.token != "" {
 		p.say("warning: secrets given as flags can be seen in the list of processes; prefer --client-secret-file and --token-file")
 	}
-	for name, address := range map[string]string{"gateway": o.Gateway, "provider": o.Authority} {
-		p.warnOfPlain(name, address)
+	p.warnOfPlain("gateway", o.Gateway)
+	p.warnOfPlain("provider", o.Authority)
+	p.warnOfPlain("provider", o.authURL)
+	if !o.printsOnly() { // better now than when somebody has logged in
+		if err := p.check(ctx, store, o.Gateway); err != nil {
+			return err
+		}
 	}
 	l := session{program: p, store: store, settings: o.settings, secret: o.clientSecret, insecure: o.insecure}
 	if err := l.connect(); err != nil {
@@ -132,8 +137,8 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 	}
 
 	then := func(ctx context.Context, tokens login.Tokens) error { return l.explain(l.finish(ctx, o, tokens)) }
-	if o.token != "" || o.tokenFile != "" {
-		token, err := p.readSecret(o.token, o.tokenFile)
+	if o.hasToken() {
+		token, err := p.readSecret(ctx, o.token, o.tokenFile)
 		if err != nil {
 			return fmt.Errorf("--token-file: %w", err)
 		}
@@ -184,7 +189,7 @@ func (o *authOptions) complete(store *store) (refresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	logsIn := o.token == "" && o.tokenFile == ""
+	logsIn := !o.hasToken()
 	if found && r.Authority != "" && logsIn {
 		elsewhere := o.given("authority") && o.Authority != r.Authority || o.given("auth-url") || o.given("client-id") && o.ClientID != r.ClientID
 		refresh = !elsewhere && r.RefreshToken != "" &&
@@ -205,9 +210,8 @@ func (o *authOptions) complete(store *store) (refresh bool, err error) {
 		}
 	}
 	take(o.given("ca"), &o.CA, r.CA)
-	printsOnly := o.given("no-exchange") && o.NoExchange && (o.printToken || o.pretty)
 	take(o.given("no-exchange"), &o.NoExchange, r.NoExchange)
-	if printsOnly {
+	if o.printsOnly() {
 		refresh = false // a refresh token may be good for one use: what comes of it is to be saved
 	}
 	if !logsIn {
@@ -228,6 +232,15 @@ func (o *authOptions) complete(store *store) (refresh bool, err error) {
 	return refresh, nil
 }
 
+// hasToken tells whether there is a token already, be it an empty one, as of a
+// variable that is not set: nobody is there then who could log in.
+func (o *authOptions) hasToken() bool { return o.given("token") || o.given("token-file") }
+
+// printsOnly tells whether the provider's token is looked at, and not kept.
+func (o *authOptions) printsOnly() bool {
+	return o.given("no-exchange") && o.NoExchange && (o.printToken || o.pretty)
+}
+
 // take sets what no flag has.
 func take[T any](given bool, to *T, remembered T) {
 	if !given {
@@ -236,18 +249,38 @@ func take[T any](given bool, to *T, remembered T) {
 }
 
 // readSecret returns a flag's secret, or its file's.
-func (p program) readSecret(text, file string) (string, error) {
+func (p program) readSecret(ctx context.Context, text, file string) (string, error) {
 	if file == "" {
 		return text, nil
 	}
-	var data []byte
-	var err error
-	if file == "-" {
-		data, err = io.ReadAll(io.LimitReader(p.stdin, 1<<20))
-	} else {
-		data, err = os.ReadFile(file)
+	in := p.stdin
+	if f, ok := in.(*os.File); ok && file == "-" {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			p.say("reading from the terminal, until Ctrl-D")
+		}
 	}
-	return strings.TrimSpace(string(data)), err
+	var data []byte
+	read := make(chan error, 1)
+	go func() { // a terminal, or a pipe, may never come to its end
+		if file != "-" {
+			f, err := os.Open(file)
+			if err != nil {
+				read <- err
+				return
+			}
+			defer f.Close()
+			in = f
+		}
+		var err error
+		data, err = io.ReadAll(io.LimitReader(in, 1<<20))
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return strings.TrimSpace(string(data)), err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }
 
 func (p program) warnOfPlain(what, address string) {

@@ -118,14 +118,13 @@ func (e *entries) put(gateway string, v any) error {
 	return nil
 }
 
-// remove takes the gateway's entry out.
+// remove takes the gateway's entries out: behind the first, there may be an older.
 func (e *entries) remove(gateway string) (found bool) {
-	i := e.find(gateway)
-	if i < 0 {
-		return false
+	for i := e.find(gateway); i >= 0; i = e.find(gateway) {
+		e.list.Content = append(e.list.Content[:i], e.list.Content[i+1:]...)
+		found = true
 	}
-	e.list.Content = append(e.list.Content[:i], e.list.Content[i+1:]...)
-	return true
+	return found
 }
 
 // bytes is the file as it is now. It is an error if it does not read as it is
@@ -149,7 +148,31 @@ func (e *entries) bytes(gateway string) ([]byte, error) {
 	if got, err := written.others(gateway); err != nil || got != want {
 		return nil, errors.New("it cannot be written so that everything in it stays as it is")
 	}
-	return out.Bytes(), nil
+	return out.Bytes(), written.checkRead(gateway)
+}
+
+// checkRead tells whether the gateway's entry is found by who reads the file into
+// structs, as faas-cli does: that follows aliases, and refuses keys that come twice.
+func (e *entries) checkRead(gateway string) error {
+	if e.list == nil {
+		return nil
+	}
+	for i, entry := range e.list.Content {
+		var read struct {
+			Gateway string `yaml:"gateway"`
+		}
+		if err := entry.Decode(&read); err != nil {
+			return fmt.Errorf("faas-cli could not read it: %w", err)
+		}
+		if read.Gateway != gateway {
+			continue
+		}
+		if i != e.find(gateway) {
+			return fmt.Errorf("the entry of %s has aliases, which are not followed here", gateway)
+		}
+		return nil
+	}
+	return nil
 }
 
 // others is all but the gateway's entry, for comparing.

@@ -37,7 +37,9 @@ func (l *session) explain(err error) error {
 	case errors.Is(err, login.ErrNoExchange):
 		advice = "Is this an OpenFaaS gateway with IAM? A federated one takes the provider's token: --no-exchange keeps that"
 	default:
-		advice = networkAdvice(err)
+		if advice = networkAdvice(err); advice == "" {
+			advice = l.clocks.text() // it may be why
+		}
 	}
 	if advice == "" {
 		return err
@@ -62,7 +64,9 @@ func (l *session) explainGateway(r *login.Refusal) string {
 		fmt.Fprintln(&out, "The provider's token is not a JWT, which is what gateways take: have the provider give one, for instance by --audience.")
 		return out.String()
 	}
-	fmt.Fprintln(&out, "It saw")
+	if len(c) > 0 {
+		fmt.Fprintln(&out, "It saw")
+	}
 	for _, name := range c.names() {
 		value, _ := json.Marshal(c[name])
 		fmt.Fprintf(&out, "  %s: %s\n", printable(name), printable(string(value)))

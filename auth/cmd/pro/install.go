@@ -29,7 +29,9 @@ auth beside it, which makes it "faas-cli auth", as older faas-cli had it.`,
 func (p program) runInstall(force bool) error {
 	h, err := home(p.getenv)
 	if runtime.GOOS == "windows" {
-		h, err = p.getenv("HOMEPATH"), nil // where faas-cli looks there
+		if h, err = p.getenv("HOMEPATH"), nil; h == "" { // where faas-cli looks there
+			err = errors.New("HOMEPATH is not set")
+		}
 	}
 	if err != nil {
 		return err
@@ -43,7 +45,7 @@ func (p program) runInstall(force bool) error {
 		return err
 	}
 	dir := filepath.Join(h, ".openfaas", "plugins")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for _, name := range []string{"pro", "auth"} {

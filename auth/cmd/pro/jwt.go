@@ -69,7 +69,7 @@ func pretty(token string) (string, error) {
 // printable is another's text without what a terminal would obey.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) && r != '\n' {
+		if !unicode.IsPrint(r) && r != '\n' && r != '\t' {
 			return '�'
 		}
 		return r

@@ -39,10 +39,15 @@ func (p program) runLogout(ctx context.Context, s settings, insecure, provider, 
 	if err != nil {
 		return err
 	}
-	if err := l.forget(ctx); err != nil {
+	found, err := l.forget(ctx)
+	if err != nil {
 		return err
 	}
-	p.say("Forgot the login at %s; its token stays good until it ends", s.Gateway)
+	if found {
+		p.say("Forgot the login at %s; its token stays good until it ends", s.Gateway)
+	} else {
+		p.say("You were not logged in at %s", s.Gateway)
+	}
 	if l.settings.Authority == "" || l.settings.RefreshToken == "" && !provider {
 		return nil
 	}
@@ -66,26 +71,31 @@ func (p program) runLogout(ctx context.Context, s settings, insecure, provider, 
 	if noBrowser {
 		return nil
 	}
-	return openBrowser(page)
+	return openBrowser(page, p.getenv)
 }
 
-func (l *session) forget(ctx context.Context) error {
-	unlock, err := l.store.lock(ctx)
+func (l *session) forget(ctx context.Context) (found bool, err error) {
+	unlock, err := l.lock(ctx, l.store)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	c, found, err := l.store.credential(l.settings.Gateway)
 	if err != nil {
-		return err
+		return false, err
 	}
-	switch {
-	case found && c.Auth == oauth2Auth:
-		if err := l.store.removeCredential(l.settings.Gateway); err != nil {
-			return err
-		}
-	case found:
+	if found && c.Auth != oauth2Auth {
 		l.say("the login with a password stays: faas-cli logout --gateway %s", l.settings.Gateway)
+		found = false
 	}
-	return l.store.removeSettings(l.settings.Gateway)
+	if found {
+		if err := l.store.removeCredential(l.settings.Gateway); err != nil {
+			return false, err
+		}
+	}
+	_, remembered, err := l.store.settings(l.settings.Gateway)
+	if err != nil || !remembered {
+		return found, err
+	}
+	return true, l.store.removeSettings(l.settings.Gateway)
 }

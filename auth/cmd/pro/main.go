@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -72,7 +73,7 @@ func run(ctx context.Context, args []string, p program) int {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	var failed failure
 	var misused usageError
 	switch {
@@ -82,13 +83,17 @@ func run(ctx context.Context, args []string, p program) int {
 		p.say("\npro: interrupted")
 		return exitFailed
 	case errors.As(err, &failed) && !errors.As(err, &misused):
-		p.say("pro: %s", printable(failed.Error()))
+		p.say("pro: %s", tokenShape.ReplaceAllString(printable(failed.Error()), "[token]"))
 		return exitFailed
 	default:
-		p.say("pro: %s\nTry: faas-cli pro auth --help", printable(err.Error()))
+		p.say("pro: %s\nTry: %s --help", tokenShape.ReplaceAllString(printable(err.Error()), "[token]"), c.CommandPath())
 		return exitUsage
 	}
 }
+
+// tokenShape is what a JWT looks like. Errors may have one that was typed in the
+// wrong place, and CI systems keep them for everybody.
+var tokenShape = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*`)
 
 // command is one whose errors are failures; cobra's own are of usage.
 func command(c *cobra.Command, do func(ctx context.Context) error) *cobra.Command {
@@ -115,7 +120,9 @@ Exit codes: 0 done; 1 refused, failed or interrupted; 2 wrong usage.
 
 Files, in $OPENFAAS_CONFIG (~/.openfaas if not set; .openfaas here if CI=true):
   config.yml   the tokens, where faas-cli looks for them
-  pro.yml      how you logged in at each gateway, and refresh tokens`,
+  pro.yml      how you logged in at each gateway, and refresh tokens
+
+Shells complete the commands of pro where ~/.openfaas/plugins is in $PATH.`,
 		Version:       release + " (" + revision + ")",
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gatehound/gatehound/auth/login"
@@ -42,7 +43,7 @@ func (l *session) connect() error {
 // discover asks a provider, with what we are to it.
 func (l *session) discover(ctx context.Context, authority string) (*login.Client, error) {
 	if l.secret == "" && l.settings.ClientSecretFile != "" {
-		secret, err := l.readSecret("", l.settings.ClientSecretFile)
+		secret, err := l.readSecret(ctx, "", l.settings.ClientSecretFile)
 		if err != nil {
 			return nil, fmt.Errorf("--client-secret-file: %w", err)
 		}
@@ -73,7 +74,7 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 	case grantMachine:
 		tokens, err = c.ClientCredentials(ctx)
 	case grantDevice:
-		tokens, err = l.byDevice(ctx, c)
+		tokens, err = l.byDevice(ctx, c, o.patience)
 	default:
 		return l.byBrowser(ctx, c, o, then)
 	}
@@ -83,7 +84,7 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 	return then(ctx, tokens)
 }
 
-func (l *session) byDevice(ctx context.Context, c *login.Client) (login.Tokens, error) {
+func (l *session) byDevice(ctx context.Context, c *login.Client, patience time.Duration) (login.Tokens, error) {
 	d, err := c.BeginDevice(ctx)
 	if err != nil {
 		return login.Tokens{}, err
@@ -92,7 +93,10 @@ func (l *session) byDevice(ctx context.Context, c *login.Client) (login.Tokens, 
 	if d.PageWithCode != "" {
 		l.say("or open\n\n  %s\n", printable(d.PageWithCode))
 	}
-	l.say("Waiting until %s …", d.Expiry.Local().Format("15:04"))
+	if end := time.Now().Add(patience); d.Expiry.After(end) {
+		d.Expiry = end
+	}
+	l.say("Waiting until %s …", d.Expiry.Local().Format("15:04:05"))
 	return c.FinishDevice(ctx, d)
 }
 
@@ -109,13 +113,19 @@ func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions,
 		begin, finish = c.BeginImplicit, c.FinishImplicit
 	}
 	attempt, page := begin(callback.RedirectURL)
-	if o.noBrowser {
-		l.say("Open this page to log in:\n\n  %s\n", page)
-	} else {
-		l.say("Opening the browser to log in. If none opens, go to\n\n  %s\n", page)
-		if err := openBrowser(page); err != nil {
+	here := false
+	if !o.noBrowser {
+		if err := openBrowser(page, l.getenv); err != nil {
 			l.say("cannot open a browser: %s", err)
+		} else {
+			here = true
 		}
+	}
+	if here {
+		l.say("Opening the browser to log in. If none opens, go to\n\n  %s\n", page)
+	} else {
+		l.say("Open this page to log in:\n\n  %s\n", page)
+		l.say("A browser on another computer needs that one's port %d forwarded to here\n(ssh -L %[1]d:127.0.0.1:%[1]d HOST), or log in by --grant device.\n", o.ListenPort)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.patience, fmt.Errorf("nobody logged in within %s", o.patience))
 	defer cancel()
@@ -130,7 +140,7 @@ func (l *session) byBrowser(ctx context.Context, c *login.Client, o authOptions,
 
 // refreshed logs in by the refresh token, and saves and prints what comes of it.
 func (l *session) refreshed(ctx context.Context, o authOptions) error {
-	unlock, err := l.store.lock(ctx)
+	unlock, err := l.lock(ctx, l.store)
 	if err != nil {
 		return err
 	}
@@ -139,7 +149,7 @@ func (l *session) refreshed(ctx context.Context, o authOptions) error {
 	if err != nil {
 		return err
 	}
-	return l.report(o, token, l.settings.NoExchange)
+	return l.report(o, token)
 }
 
 // renewable tells whether renew needs nobody to log in.
@@ -172,6 +182,10 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 		var refused *login.Refusal
 		l.providerRefused = errors.As(err, &refused) && refused.Status < 500 // else it is in trouble
 		return login.Token{}, err
+	}
+	if tokens.ID == "" && l.settings.Grant != grantMachine {
+		l.providerRefused = true
+		return login.Token{}, errors.New("the provider gives no ID token for the refresh token")
 	}
 	// The old one may be spent, whatever comes now.
 	l.settings.RefreshToken = tokens.Refresh
@@ -207,11 +221,10 @@ func (l *session) finish(ctx context.Context, o authOptions, tokens login.Tokens
 	if err != nil {
 		return err
 	}
-	printsOnly := o.given("no-exchange") && l.settings.NoExchange && (o.printToken || o.pretty)
-	if printsOnly {
+	if o.printsOnly() {
 		return l.print(o, token.Access)
 	}
-	unlock, err := l.store.lock(ctx)
+	unlock, err := l.lock(ctx, l.store)
 	if err != nil {
 		return err
 	}
@@ -226,22 +239,26 @@ func (l *session) finish(ctx context.Context, o authOptions, tokens login.Tokens
 	if err := l.store.saveSettings(l.settings); err != nil {
 		return err
 	}
-	return l.report(o, token, l.settings.NoExchange)
+	return l.report(o, token)
 }
 
 // report says what was done, and prints what was asked for.
-func (l *session) report(o authOptions, token login.Token, provider bool) error {
+func (l *session) report(o authOptions, token login.Token) error {
 	whose := "the gateway's"
-	if provider {
+	if l.settings.NoExchange {
 		whose = "the provider's"
 	}
 	until := ""
 	if !token.Expiry.IsZero() {
-		until = fmt.Sprintf(", good until %s (%s)", token.Expiry.Local().Format("15:04"), time.Until(token.Expiry).Round(time.Minute))
+		left := time.Until(token.Expiry).Round(time.Second)
+		if left > time.Minute {
+			left = left.Round(time.Minute)
+		}
+		until = fmt.Sprintf(", good until %s (%s)", token.Expiry.Local().Format("15:04"), left)
 	}
 	who := "Logged in"
 	if claims, err := decode(l.subject); err == nil && claims.text("sub") != "" {
-		who += " as " + printable(claims.text("sub"))
+		who += " as " + strings.ReplaceAll(printable(claims.text("sub")), "\n", "�")
 	}
 	l.say("%s: saved %s token for %s%s", who, whose, l.settings.Gateway, until)
 	return l.print(o, token.Access)

@@ -55,7 +55,7 @@ func home(getenv func(string) string) (string, error) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not set", strings.Join(names, " and "))
+	return "", fmt.Errorf("%s is not set; it says where .openfaas is", strings.Join(names, " and "))
 }
 
 // openStore finds the folder as faas-cli does.
@@ -92,6 +92,24 @@ func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), err)
 	}
 	return func() { _ = l.Close() }, nil
+}
+
+// lock is the store's, and says what it waits for.
+func (p program) lock(ctx context.Context, s *store) (unlock func(), err error) {
+	waiting := time.AfterFunc(2*time.Second, func() { p.say("waiting for another faas-cli pro, which has %s", s.dir) })
+	defer waiting.Stop()
+	return s.lock(ctx)
+}
+
+// check tells whether a login can be saved.
+func (p program) check(ctx context.Context, s *store, gateway string) error {
+	unlock, err := p.lock(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, _, err = s.credential(gateway)
+	return err
 }
 
 const (
@@ -152,7 +170,7 @@ func (s *store) edit(file, list, gateway string, change func(*entries) (bool, er
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return replaceFile(path, data, 0o600)
+	return replaceFile(target(path), data, 0o600)
 }
 
 func read(path, list string) (*entries, error) {
@@ -168,20 +186,25 @@ func read(path, list string) (*entries, error) {
 	return parseEntries(data, list)
 }
 
-// replaceFile puts data into the place of a file at once: whoever reads it, even
-// after a crash, finds the old or the new. Where path is a symbolic link, it
-// stays one. Callers keep others from doing so at the same time.
-func replaceFile(path string, data []byte, mode os.FileMode) error {
+// target is where symbolic links lead, which are to stay what they are.
+func target(path string) string {
 	for range 10 {
-		target, err := os.Readlink(path)
+		to, err := os.Readlink(path)
 		if err != nil {
 			break // it is none
 		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
 		}
-		path = target
+		path = to
 	}
+	return path
+}
+
+// replaceFile puts data into the place of a file, or of a symbolic link, at once:
+// whoever reads it, even after a crash, finds the old or the new. Callers keep
+// others from doing so at the same time.
+func replaceFile(path string, data []byte, mode os.FileMode) error {
 	dir, name := filepath.Split(path)
 	temporary := filepath.Join(dir, "."+name+".new")
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was killed

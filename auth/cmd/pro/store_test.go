@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,9 +85,50 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// TestOthersRead: what is written is what faas-cli reads, which takes the first
+// entry of a gateway, aliases followed.
+func TestOthersRead(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"auths: [{gateway: g, token: a}, {gateway: g, token: b}]":    "",
+		"auths: [{gateway: g/, token: a}, null]":                     "",
+		"auths: [{gateway: h, token: a}]\nx: &x {gateway: g}\ny: *x": "",
+		"x: &x {gateway: g, token: a}\nauths: [*x]":                  "the entry of g has aliases",
+		"x: &x {gateway: g, token: a}\nauths:\n- <<: *x":             "the entry of g has aliases",
+		"x: &x g\nauths:\n- {gateway: *x, token: a}":                 "the entry of g has aliases",
+		"auths: [{gateway: g, token: a, gateway: g}]":                `mapping key "gateway" already defined`,
+		"auths: [3]": "faas-cli could not read it",
+		"auths:\n- gateway: g\n  token: &x a\n- gateway: h\n  token: *x\n": "line 3: token has an anchor",
+	} {
+		dir := t.TempDir()
+		s := &store{dir}
+		path := filepath.Join(dir, "config.yml")
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		err := s.saveCredential(credential{"g", "oauth2", "new"})
+		data, _ := os.ReadFile(path)
+		if want != "" {
+			require.ErrorContains(t, err, want, text)
+			require.Equal(t, text, string(data))
+			continue
+		}
+		require.NoError(t, err, text)
+		var read struct{ Auths []credential }
+		require.NoError(t, yaml.Unmarshal(data, &read))
+		i := slices.IndexFunc(read.Auths, func(c credential) bool { return c.Gateway == "g" })
+		require.Equal(t, credential{"g", "oauth2", "new"}, read.Auths[i], text)
+		require.NoError(t, s.removeCredential("g"))
+		data, err = os.ReadFile(path)
+		require.NoError(t, err)
+		read.Auths = nil
+		require.NoError(t, yaml.Unmarshal(data, &read))
+		require.False(t, slices.ContainsFunc(read.Auths, func(c credential) bool { return c.Gateway == "g" }), "none comes to light from behind: %s", data)
+	}
+}
+
 // FuzzEntries: what was in the file is still there, and so is what was put.
 func FuzzEntries(f *testing.F) {
-	for _, text := range []string{theirs, "", "auths:\n- gateway: g\n  token: &a x\nb: *a\n", "auths: [*x]", "auths: [{gateway: g}]", "a: !!binary x", "0: [{0}]", "a: {b, c: }", "? [a]\n: b"} {
+	for _, text := range []string{theirs, "", "auths:\n- gateway: g\n  token: &a x\nb: *a\n", "auths: [*x]", "auths: [{gateway: g}]", "a: !!binary x", "0: [{0}]", "a: {b, c: }", "? [a]\n: b",
+		"auths:\n- gateway: https://mine\n", "auths: [&x {gateway: https://mine}, *x]", "x: &x {gateway: https://mine}\nauths: [<<: *x, {gateway: *x}]"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -119,6 +161,15 @@ func FuzzEntries(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, found)
 		require.Equal(t, "t", c.Token)
+		var read struct {
+			Auths []struct{ Gateway, Token yaml.Node }
+		} // as faas-cli, but for others' entries
+		require.NoError(t, yaml.Unmarshal(out, &read))
+		i := slices.IndexFunc(read.Auths, func(c struct{ Gateway, Token yaml.Node }) bool {
+			var text string
+			return c.Gateway.Decode(&text) == nil && text == "https://mine"
+		})
+		require.Equal(t, "t", read.Auths[i].Token.Value, "%s", out)
 	})
 }
 

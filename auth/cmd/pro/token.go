@@ -101,7 +101,7 @@ func (l *session) apiToken(ctx context.Context) (string, error) {
 	case !ended(c.Token):
 		return c.Token, nil
 	}
-	unlock, err := l.store.lock(ctx)
+	unlock, err := l.lock(ctx, l.store)
 	if err != nil {
 		return "", err
 	}
