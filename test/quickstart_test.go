@@ -35,6 +35,10 @@ func TestQuickstart(t *testing.T) {
 		require.Regexp(t, `^[\w-]+\.[\w-]+\.[\w-]+$`, token)
 	}
 
+	dashboard := g.stdout.find(t, g.program, `\n  dashboard +(\S+)\n`)[1]
+	require.Equal(t, g.url+"/ui/", dashboard)
+	require.Equal(t, http.StatusOK, get(t, dashboard+"login").status)
+
 	require.Equal(t, "OK\n", get(t, g.url+"/healthz").body)
 	require.Contains(t, get(t, g.url+"/function/env/some/path?q=1").body, "Http_Path=/some/path\n")
 	upper := do(t, http.MethodPost, g.url+"/function/upper.openfaas-fn", "shout", "Authorization: bearer "+g.functionToken(t))

@@ -122,7 +122,8 @@ Files, in $OPENFAAS_CONFIG (~/.openfaas if not set; .openfaas here if CI=true):
   config.yml   the tokens, where faas-cli looks for them
   pro.yml      how you logged in at each gateway, and refresh tokens
 
-Shells complete the commands of pro where ~/.openfaas/plugins is in $PATH.`,
+Shells complete the commands of pro, called by that name: put ~/.openfaas/plugins into
+$PATH, and see pro completion --help.`,
 		Version:       release + " (" + revision + ")",
 		SilenceErrors: true,
 		SilenceUsage:  true,

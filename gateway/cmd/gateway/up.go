@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -145,7 +146,11 @@ func (d *development) announce(functions []types.FunctionDeployment, settings co
 		}
 		fmt.Fprintf(&b, "  %-15s %-23s %s/function/%s\n", name, access, self, name)
 	}
-	fmt.Fprintf(&b, "\n  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
+	b.WriteString("\n")
+	if settings.Dashboard {
+		fmt.Fprintf(&b, "  %-15s %s/ui/\n", "dashboard", strings.TrimSuffix(cmp.Or(publicURL(settings), self), "/"))
+	}
+	fmt.Fprintf(&b, "  %-15s %s\n", "IAM objects", filepath.Join(settings.IAMDir, "*.yaml"))
 	if settings.BasicAuth && settings.AuthProxyURL == nil {
 		fmt.Fprintf(&b, "  %-15s %s\n", "admin password", filepath.Join(settings.SecretMountPath, "basic-auth-password"))
 	}
