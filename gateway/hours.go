@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -29,8 +28,7 @@ type hours struct {
 func newHours(c Config, m *functionMetrics) *hours {
 	h := &hours{ours: history.NewRecorder(history.Config{Read: m.counters, Bounds: prometheus.DefBuckets}), log: c.Log}
 	if c.Prometheus != "" {
-		client := &http.Client{Timeout: countsWait, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-		h.prometheus = &history.Prometheus{Address: c.Prometheus, Client: client}
+		h.prometheus = &history.Prometheus{Address: c.Prometheus, Client: prometheusClient()}
 	}
 	return h
 }

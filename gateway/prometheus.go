@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/gatehound/gatehound/gateway/history"
 )
 
 const (
@@ -44,8 +45,12 @@ type counts struct {
 func newCounts(address string, log zerolog.Logger) *counts {
 	query := url.URL{Scheme: "http", Host: address, Path: "/api/v1/query",
 		RawQuery: url.Values{"query": {"sum by (function_name) (gateway_function_invocation_total)"}}.Encode()}
-	client := &http.Client{Timeout: countsWait, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &counts{query: query.String(), client: client, log: log}
+	return &counts{query: query.String(), client: prometheusClient(), log: log}
+}
+
+// prometheusClient takes no longer than a list may wait, and follows nobody elsewhere.
+func prometheusClient() *http.Client {
+	return &http.Client{Timeout: countsWait, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // get returns the counts by "name.namespace", which nobody changes; nil = they
@@ -84,24 +89,9 @@ func (c *counts) ask() {
 
 // fetch reads Prometheus' answer to an instant query (its HTTP API, v1).
 func (c *counts) fetch() (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.query, nil)
+	body, err := history.Ask(context.Background(), c.client, c.query, c.query, maxCounts)
 	if err != nil {
 		return nil, err
-	}
-	res, err := c.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s, want 200 OK", c.query, res.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxCounts+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.query, err)
-	}
-	if len(body) > maxCounts {
-		return nil, fmt.Errorf("%s answered more than %d bytes", c.query, maxCounts)
 	}
 	counted, err := parseCounts(body)
 	if err != nil {

@@ -146,30 +146,40 @@ func (p Prometheus) query(ctx context.Context, now time.Time, expression string)
 		"query": {expression}, "step": {"60"},
 		"start": {strconv.FormatInt(now.Unix()-(Minutes-1)*60, 10)}, "end": {strconv.FormatInt(now.Unix(), 10)},
 	}.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, question.String(), nil)
+	body, err := Ask(ctx, p.Client, question.String(), question.Host, maxAnswer)
 	if err != nil {
 		return nil, err
-	}
-	res, err := p.Client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s, want 200 OK", question.Host, res.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", question.Host, err)
-	}
-	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("%s answered more than %d bytes", question.Host, maxAnswer)
 	}
 	all, err := parse(body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", question.Host, err)
 	}
 	return all, nil
+}
+
+// Ask returns what a Prometheus answers at a URL, or an error if that is not 200 OK
+// with limit bytes at most. Errors call it name.
+func Ask(ctx context.Context, client *http.Client, target, name string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %s, want 200 OK", name, res.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if int64(len(body)) > limit {
+		return nil, fmt.Errorf("%s answered more than %d bytes", name, limit)
+	}
+	return body, nil
 }
 
 func parse(body []byte) ([]series, error) {
