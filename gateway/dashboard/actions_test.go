@@ -74,7 +74,8 @@ func TestWhatIsOffered(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, g.status, path)
 		// And nothing is done without the form's token, whoever it is.
 		form.Set("_csrf", "guessed")
-		require.Equal(t, http.StatusForbidden, admin.send(t, path, form).status, path)
+		require.Equal(t, http.StatusForbidden, admin.send(t, path, form, "Origin:", "Sec-Fetch-Site:").status, path)
+		require.Equal(t, http.StatusSeeOther, admin.send(t, path, form).status, path)
 	}
 	require.Empty(t, s.provider.done())
 
@@ -287,7 +288,7 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 	require.Equal(t, http.StatusNotFound, b.send(t, "/ui/functions/openfaas-fn/nope/invoke", form).status)
-	require.Equal(t, http.StatusForbidden, b.send(t, envPage+"/invoke", url.Values{"method": {"GET"}, "path": {"/"}}).status, "without the form's token")
+	require.Equal(t, http.StatusForbidden, b.send(t, envPage+"/invoke", url.Values{"method": {"GET"}, "path": {"/"}}, "Origin:", "Sec-Fetch-Site:").status, "without the form's token")
 
 	call := func() string {
 		return b.send(t, envPage+"/invoke", b.form(t, "method", "GET", "path", "/")).body
