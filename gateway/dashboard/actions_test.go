@@ -110,7 +110,7 @@ func TestScaleAndDelete(t *testing.T) {
 	for _, wrong := range []string{"", "-1", "1.5", "many", "99999999999"} {
 		g := b.send(t, envPage+"/scale", b.form(t, "replicas", wrong))
 		require.Equal(t, http.StatusBadRequest, g.status, wrong)
-		require.Contains(t, g.body, `aria-invalid="true" aria-describedby="replicas-wrong"`, wrong)
+		require.Contains(t, g.body, `aria-invalid="true" autofocus aria-describedby="replicas-wrong"`, wrong)
 		require.Contains(t, g.body, `id="replicas-wrong">Want a whole number`, wrong)
 	}
 	s.provider.refuses(&provider.Error{Status: http.StatusBadRequest, Message: "at most 20 <replicas>"})
