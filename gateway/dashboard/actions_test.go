@@ -55,7 +55,7 @@ func TestWhatIsOffered(t *testing.T) {
 	require.NotContains(t, alice.get(t, "/ui/").body, "/ui/secrets")
 
 	for path, action := range map[string]string{
-		envPage + "/logs": "Function:Logs", envPage + "/logs/stream": "Function:Logs", envPage + "/change": "Function:Update",
+		envPage + "/logs": "Function:Logs", envPage + "/logs/stream": "Function:Logs", envPage + "/change": "Function:Update", envPage + "/delete": "Function:Delete",
 		"/ui/deploy": "Function:Create", "/ui/secrets": "Secret:List", "/ui/secrets/openfaas-fn/api-key/delete": "Secret:Delete",
 	} {
 		g := alice.get(t, path)

@@ -21,6 +21,9 @@ func (v *visit) deletion() error {
 	if err := v.ask(http.MethodGet, apiPath("/system/function/", name), url.Values{"namespace": {namespace}}, nil, &f); err != nil {
 		return err
 	}
+	if !v.may("Function:Delete", namespace, name) {
+		return forbidden("Function:Delete", namespace, name)
+	}
 	return v.show(http.StatusOK, "confirm", "Delete "+name, confirmPage{
 		Question:    "Delete " + name + " in " + namespace + "?",
 		Consequence: "Its replicas are stopped, and calls to it are answered with 404. It cannot be taken back: deploy it again then.",
