@@ -166,5 +166,5 @@ func TestPublicURL(t *testing.T) {
 	require.Equal(t, "/ui/", ask("DASH.example.com:443", "/").location())
 	login := ask("dash.example.com", "/ui/login/provider")
 	require.Contains(t, login.location(), url.QueryEscape("https://dash.example.com/auth/callback"))
-	require.Regexp(t, "^__Secure-gatehound-login=.*; Secure;", login.header.Get("Set-Cookie"))
+	require.Regexp(t, "^__Host-gatehound-login=.*; Secure;", login.header.Get("Set-Cookie"))
 }

@@ -17,6 +17,10 @@ const (
 	maxOfOne    = 100
 )
 
+// keepEnded is for how long a session that has ended is kept, without its
+// credential, for a form that may still be sent in it.
+const keepEnded = 7 * 24 * time.Hour
+
 // session is what we know of a browser somebody has logged in with.
 type session struct {
 	// csrf is in each of our forms, and in no page of others.
@@ -25,13 +29,13 @@ type session struct {
 	subject, issuer string
 	begun           time.Time
 
-	renewing   sync.Mutex // held while the provider is asked; see visit.renew
 	mu         sync.Mutex
 	credential credential
-	ended      bool   // it must be logged in anew; what was typed is kept for that
-	notice     string // for the next page
-	draft      *draft // for the page that it is of
-	streams    int    // that are open
+	renewal    *renewal // that is under way, or was the last one; nil = there was none
+	ended      bool     // it must be logged in anew; what was typed is kept for that
+	notice     string   // for the next page
+	draft      *draft   // for the page that it is of
+	streams    int      // that are open
 }
 
 // credential is what the API knows a person by.
@@ -64,7 +68,8 @@ type sessions struct {
 
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
-	order *list.List // *entry, the one last used in front
+	order *list.List  // *entry, the one last used in front
+	sweep *time.Timer // when the next one ends, or is forgotten; nil = there was none
 }
 
 type entry struct {
@@ -101,7 +106,48 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	for s.order.Len() > maxSessions {
 		s.remove(s.order.Back())
 	}
+	s.sweepUp()
 	return id, begun
+}
+
+// ends is when a session does that is not used again.
+func (s *sessions) ends(e *entry) time.Time {
+	idle, whole := e.used.Add(s.idle), e.session.begun.Add(s.lifetime)
+	if whole.Before(idle) {
+		return whole
+	}
+	return idle
+}
+
+// sweepUp ends the sessions whose time is over, also those that nobody comes back
+// to, so that credentials are not kept for longer than they are used, and sees to
+// it that it is called again when the next one ends. s.mu is held.
+func (s *sessions) sweepUp() {
+	now, next := s.now(), time.Time{}
+	for e := s.order.Front(); e != nil; {
+		it, following := e.Value.(*entry), e.Next()
+		end := s.ends(it)
+		if !now.Before(end) {
+			it.session.end()
+			end = it.used.Add(keepEnded)
+		}
+		if !now.Before(end) {
+			s.remove(e)
+		} else if next.IsZero() || end.Before(next) {
+			next = end
+		}
+		e = following
+	}
+	if s.sweep != nil {
+		s.sweep.Stop()
+	}
+	if !next.IsZero() {
+		s.sweep = time.AfterFunc(max(next.Sub(now), time.Second), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.sweepUp()
+		})
+	}
 }
 
 // find returns a session, which may have ended; nil = there is none.
@@ -113,11 +159,10 @@ func (s *sessions) find(key sessionKey) *session {
 		return nil
 	}
 	it, now := e.Value.(*entry), s.now()
-	old := now.Sub(it.used) > s.idle || now.Sub(it.session.begun) > s.lifetime
-	if old {
-		it.session.end()
-	} else {
+	if now.Before(s.ends(it)) {
 		it.used = now
+	} else {
+		it.session.end()
 	}
 	s.order.MoveToFront(e)
 	return it.session
@@ -139,8 +184,8 @@ func (s *sessions) lives(key sessionKey) bool {
 	if !found {
 		return false
 	}
-	it, now := e.Value.(*entry), s.now()
-	return !it.session.hasEnded() && now.Sub(it.used) <= s.idle && now.Sub(it.session.begun) <= s.lifetime
+	it := e.Value.(*entry)
+	return !it.session.hasEnded() && s.now().Before(s.ends(it))
 }
 
 // forget takes a session away.
@@ -196,18 +241,6 @@ func (s *session) current() (credential, error) {
 		return credential{}, errLoggedOut
 	}
 	return s.credential, nil
-}
-
-// renew puts another credential in the place of the current one. A session that
-// was ended in the meantime stays that.
-func (s *session) renew(c credential) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return errLoggedOut
-	}
-	s.credential = c
-	return nil
 }
 
 // keep keeps a form that came too late.
