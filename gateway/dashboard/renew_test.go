@@ -35,6 +35,12 @@ func TestSlowProvider(t *testing.T) {
 	for range cap(pages) {
 		go func() { pages <- b.get(t, "/ui/me") }()
 	}
+	select {
+	case <-pages:
+		require.Fail(t, "nobody has waited")
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.clock.advance(-time.Hour) // the new token's time is the real one
 	close(answer)
 	for range cap(pages) {
 		require.Equal(t, http.StatusOK, (<-pages).status, "the new one is waited for")

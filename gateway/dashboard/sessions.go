@@ -68,8 +68,10 @@ type sessions struct {
 
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
-	order *list.List  // *entry, the one last used in front
-	sweep *time.Timer // when the next one ends, or is forgotten; nil = there was none
+	order *list.List // *entry, the one last used in front
+	// sweep is for next, when a session ends or is forgotten; zero = none does.
+	sweep *time.Timer
+	next  time.Time
 }
 
 type entry struct {
@@ -92,7 +94,9 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	now := s.now()
 	begun = &session{csrf: rand.Text(), subject: subject, issuer: issuer, begun: now, credential: c}
 	key := keyOf(id)
-	s.byKey[key] = s.order.PushFront(&entry{key, now, begun})
+	it := &entry{key, now, begun}
+	s.byKey[key] = s.order.PushFront(it)
+	s.sweepAt(s.ends(it))
 	theirs := 0
 	for e := s.order.Front(); e != nil; {
 		next := e.Next()
@@ -106,7 +110,6 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	for s.order.Len() > maxSessions {
 		s.remove(s.order.Back())
 	}
-	s.sweepUp()
 	return id, begun
 }
 
@@ -120,10 +123,10 @@ func (s *sessions) ends(e *entry) time.Time {
 }
 
 // sweepUp ends the sessions whose time is over, also those that nobody comes back
-// to, so that credentials are not kept for longer than they are used, and sees to
-// it that it is called again when the next one ends. s.mu is held.
+// to: credentials are not kept for longer than they are used. s.mu is held.
 func (s *sessions) sweepUp() {
-	now, next := s.now(), time.Time{}
+	now := s.now()
+	s.next = time.Time{}
 	for e := s.order.Front(); e != nil; {
 		it, following := e.Value.(*entry), e.Next()
 		end := s.ends(it)
@@ -131,23 +134,29 @@ func (s *sessions) sweepUp() {
 			it.session.end()
 			end = it.used.Add(keepEnded)
 		}
-		if !now.Before(end) {
+		if now.Before(end) {
+			s.sweepAt(end)
+		} else {
 			s.remove(e)
-		} else if next.IsZero() || end.Before(next) {
-			next = end
 		}
 		e = following
+	}
+}
+
+// sweepAt has sweepUp called at a time, if it is not called before. s.mu is held.
+func (s *sessions) sweepAt(at time.Time) {
+	if !s.next.IsZero() && !at.Before(s.next) {
+		return
 	}
 	if s.sweep != nil {
 		s.sweep.Stop()
 	}
-	if !next.IsZero() {
-		s.sweep = time.AfterFunc(max(next.Sub(now), time.Second), func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.sweepUp()
-		})
-	}
+	s.next = at
+	s.sweep = time.AfterFunc(max(at.Sub(s.now()), time.Second), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sweepUp()
+	})
 }
 
 // find returns a session, which may have ended; nil = there is none.
