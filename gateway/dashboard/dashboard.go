@@ -25,7 +25,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -183,34 +182,4 @@ func (d *Dashboard) MaxForm(r *http.Request) int {
 		return maxForm
 	}
 	return maxStrangersForm
-}
-
-// party is the provider's client, made when it is first needed: the gateway
-// starts, and serves its other callers, while the provider is down.
-type party struct {
-	config login.Config
-	now    func() time.Time
-
-	mu     sync.Mutex
-	client *login.Client
-	err    error
-	failed time.Time
-}
-
-// get asks the provider for its metadata, unless it has just failed to answer.
-func (p *party) get(ctx context.Context) (*login.Client, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.client != nil {
-		return p.client, nil
-	}
-	if p.err != nil && p.now().Sub(p.failed) < 5*time.Second {
-		return nil, p.err
-	}
-	bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if p.client, p.err = login.Discover(bounded, p.config); p.err != nil {
-		p.client, p.failed = nil, p.now()
-	}
-	return p.client, p.err
 }

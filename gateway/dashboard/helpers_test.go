@@ -171,6 +171,7 @@ type idp struct {
 	subject atomic.Value // string
 	// refreshing is a func() that the answer to a refresh token waits for.
 	refreshing atomic.Value
+	down       atomic.Bool
 
 	mu       sync.Mutex
 	nonces   map[string]string // by code
@@ -184,7 +185,12 @@ func newIDP(t *testing.T) *idp {
 	p := &idp{nonces: map[string]string{}, lifetime: time.Hour}
 	p.subject.Store("alice")
 	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.down.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	p.url = server.URL
 	key, err := issuer.Generate()

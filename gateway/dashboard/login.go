@@ -34,6 +34,7 @@ type loginPage struct {
 	Next     string
 	Password bool
 	Provider string // "" = none
+	Lack     string // why nobody can log in there; "" = they can
 	User     string
 	Ended    bool
 }
@@ -54,9 +55,9 @@ func (v *visit) next() string { return ownPage(v.r.FormValue("next")) }
 
 func (v *visit) showLogin(status int) error {
 	page := loginPage{Next: v.next(), Password: v.d.config.Password, User: v.form.Get("user"), Ended: v.r.FormValue("ended") != ""}
-	if p := v.d.config.Provider; p != nil {
-		page.Provider = p.Issuer
-		if u, err := url.Parse(p.Issuer); err == nil && u.Host != "" {
+	if page.Lack = sentence(v.d.untrusted()); page.Lack == "" && v.d.config.Provider != nil {
+		page.Provider = v.d.config.Provider.Issuer
+		if u, err := url.Parse(page.Provider); err == nil && u.Host != "" {
 			page.Provider = u.Host
 		}
 	}
@@ -120,6 +121,9 @@ func (d *Dashboard) guess(r *http.Request, authorization string) (status int, er
 
 // loginAtProvider sends the browser to the provider.
 func (v *visit) loginAtProvider() error {
+	if lack := v.d.untrusted(); lack != "" {
+		return &refusal{http.StatusServiceUnavailable, sentence(lack) + "."}
+	}
 	client, err := v.client()
 	if err != nil {
 		return err
