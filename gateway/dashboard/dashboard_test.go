@@ -341,16 +341,18 @@ func TestSessionsAreBounded(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := newSessions(time.Hour, time.Hour, func() time.Time { return now })
+	require.Equal(t, maxSessions, s.most)
+	s.most = 200
 	first, _ := s.begin("a", "", credential{authorization: "x"})
 	second, begun := s.begin("a", "", credential{})
-	for i := range maxSessions - 1 {
+	for i := range s.most - 1 {
 		require.NotNil(t, s.find(keyOf(first)), "what is used stays")
 		s.begin("b"+strconv.Itoa(i), "", credential{})
 	}
 	require.Nil(t, s.find(keyOf(second)))
 	require.True(t, begun.hasEnded())
-	require.Len(t, s.byKey, maxSessions)
-	require.Equal(t, maxSessions, s.order.Len())
+	require.Len(t, s.byKey, s.most)
+	require.Equal(t, s.most, s.order.Len())
 }
 
 func TestOwnPage(t *testing.T) {

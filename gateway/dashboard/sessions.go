@@ -64,7 +64,7 @@ func keyOf(id string) sessionKey { return sha256.Sum256([]byte(id)) }
 type sessions struct {
 	idle, lifetime time.Duration
 	now            func() time.Time
-	ofOne          int // see maxOfOne
+	most, ofOne    int // see maxSessions and maxOfOne
 
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
@@ -81,7 +81,7 @@ type entry struct {
 }
 
 func newSessions(idle, lifetime time.Duration, now func() time.Time) *sessions {
-	return &sessions{idle: idle, lifetime: lifetime, now: now, ofOne: maxOfOne, byKey: map[sessionKey]*list.Element{}, order: list.New()}
+	return &sessions{idle: idle, lifetime: lifetime, now: now, most: maxSessions, ofOne: maxOfOne, byKey: map[sessionKey]*list.Element{}, order: list.New()}
 }
 
 // begin returns the ID of a new session. It is always a new one: an ID that was
@@ -107,7 +107,7 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 		}
 		e = next
 	}
-	for s.order.Len() > maxSessions {
+	for s.order.Len() > s.most {
 		s.remove(s.order.Back())
 	}
 	return id, begun

@@ -208,17 +208,6 @@ func (v *visit) redirect(target string) error {
 	return nil
 }
 
-// wrong reports whether err says what was wrong with a form, which is then shown
-// again with what was typed; err is nil then.
-func (v *visit) wrong(err error) (bool, error) {
-	var r *refusal
-	if !errors.As(err, &r) || r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden {
-		return false, err
-	}
-	v.problem = r.Message
-	return true, nil
-}
-
 // fail answers with what went wrong.
 func (v *visit) fail(err error) {
 	var r *refusal
