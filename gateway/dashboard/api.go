@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 const (
@@ -95,6 +97,7 @@ func (d *Dashboard) send(ctx context.Context, method, path string, query url.Val
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "gatehound-dashboard")
+	r.Header.Set(basicauth.PassHeader, d.config.Guesses.Pass()) // what is tried at the form is counted there
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
