@@ -77,6 +77,7 @@ func (v *visit) loginByPassword() error {
 	}
 	switch {
 	case status == http.StatusTooManyRequests:
+		v.d.config.Log.Warn().Str("remote", v.r.RemoteAddr).Msg("dashboard: login refused: too many wrong passwords")
 		v.problem = "Too many wrong passwords were tried. Wait a second and try again."
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		v.d.config.Log.Warn().Str("remote", v.r.RemoteAddr).Msg("dashboard: login refused: wrong name or password")

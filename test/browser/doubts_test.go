@@ -3,12 +3,7 @@ package browser
 import (
 	"context"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
@@ -304,44 +297,4 @@ func TestFocus(t *testing.T) {
 	p.sees("upper")
 	p.ask(`document.querySelector("#namespace").value = "openfaas-fn"; document.querySelector("#namespace").dispatchEvent(new Event("change")); 0`, nil)
 	p.waits(`location.search === "?namespace=openfaas-fn" && document.readyState === "complete"`, "a choice by mouse shows nothing")
-}
-
-// TestBehindTLS: behind a proxy that ends TLS people log in, too, with a cookie that
-// no other host can set and no function is given.
-func TestBehindTLS(t *testing.T) {
-	t.Parallel()
-	g := start(t)
-	behind, err := url.Parse(g.url)
-	require.NoError(t, err)
-	proxy := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(behind)
-		r.Out.Host = r.In.Host
-		r.SetXForwarded()
-	}})
-	proxy.Config.ErrorLog = log.New(io.Discard, "", 0) // the browser's first look at the certificate
-	proxy.StartTLS()
-	t.Cleanup(proxy.Close)
-	p := g.sit(t)
-	p.do(security.SetIgnoreCertificateErrors(true))
-	outside := *g
-	outside.url = proxy.URL
-	p.gateway = &outside
-	p.logsInByPassword()
-	var cookies []*network.Cookie
-	p.do(chromedp.ActionFunc(func(ctx context.Context) (err error) {
-		cookies, err = network.GetCookies().Do(ctx)
-		return err
-	}))
-	require.Len(t, cookies, 1)
-	c := cookies[0]
-	require.True(t, strings.HasPrefix(c.Name, "__Host-") && c.Secure && c.HTTPOnly && c.SameSite == network.CookieSameSiteLax, "%+v", c)
-	p.opens("/function/env")
-	p.sees("Http_Method=GET")
-	p.cannotSee(c.Value, "Http_Cookie")
-	p.opens("/ui/functions/openfaas-fn/env")
-	p.clicks("Invoke")
-	p.clicks("Invoke")
-	p.sees("Answer", "200 OK", "Http_X_Forwarded_Proto=https")
-	p.clicks("Log out")
-	p.sees("Log in")
 }
