@@ -111,7 +111,10 @@ func (d *Dashboard) guess(r *http.Request, authorization string) (right bool, st
 	// The API refuses this query when it knows who asks. What it would do for them
 	// would take time, and tell by that what is right where it must not be told.
 	query := url.Values{"login": {"1", "2"}}
-	response, err := d.send(ctx, http.MethodGet, "/system/namespaces", query, nil, func(r *http.Request) { r.Header.Set("Authorization", authorization) })
+	response, err := d.send(ctx, http.MethodGet, "/system/namespaces", query, nil, func(asking *http.Request) {
+		asking.Header.Set("Authorization", authorization)
+		from(asking, r)
+	})
 	if err != nil {
 		return false, 0, err
 	}
