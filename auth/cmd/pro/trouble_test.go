@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehound/gatehound/auth/login"
+)
+
+// TestNotSaved: where a login cannot be saved, nobody is asked for anything, what
+// is there stays, and it is said what is in the way.
+func TestNotSaved(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		want  string
+	}{
+		"read-only": {func(t *testing.T, dir string) {
+			require.NoError(t, os.Chmod(filepath.Join(dir, "config.yml"), 0o400))
+		}, "logins cannot be saved: DIR/config.yml is read-only; mend that, or have $OPENFAAS_CONFIG name another folder"},
+		"pro.yml read-only": {func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "pro.yml"), nil, 0o400))
+		}, "logins cannot be saved: DIR/pro.yml is read-only; mend"},
+		"a folder": {func(t *testing.T, dir string) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "config.yml")))
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "config.yml"), 0o700))
+		}, "logins cannot be read: read DIR/config.yml: is a directory; mend"},
+		"a link to itself": {func(t *testing.T, dir string) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "config.yml")))
+			require.NoError(t, os.Symlink("config.yml", filepath.Join(dir, "config.yml")))
+		}, "logins cannot be read: open DIR/config.yml: too many levels of symbolic links; mend"},
+		"a link to nowhere": {func(t *testing.T, dir string) {
+			require.NoError(t, os.Remove(filepath.Join(dir, "config.yml")))
+			require.NoError(t, os.Symlink("gone/config.yml", filepath.Join(dir, "config.yml")))
+		}, "logins cannot be saved: open DIR/gone/.config.yml.new: no such file or directory; mend"},
+		"no folder": {func(t *testing.T, dir string) {
+			require.NoError(t, os.RemoveAll(dir))
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		}, "logins cannot be read: open DIR/pro.yml: not a directory; mend"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGateway(t, gives("api"))
+			u := newUser(t)
+			dir := filepath.Join(u.home, ".openfaas")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "config.yml"), []byte(theirs), 0o600))
+			tc.spoil(t, dir)
+			before, _ := os.ReadFile(filepath.Join(dir, "config.yml"))
+			code, stdout, stderr := u.run(t, "the-token", "auth", "-g", g.URL, "--token-file", "-")
+			require.Equal(t, 1, code)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, "pro: "+strings.ReplaceAll(tc.want, "DIR", dir))
+			require.NotContains(t, stderr, "the-token")
+			require.Empty(t, g.forms)
+			after, _ := os.ReadFile(filepath.Join(dir, "config.yml"))
+			require.Equal(t, string(before), string(after))
+		})
+	}
+}
+
+// TestOtherWriter: faas-cli knows no lock; it empties its file, and then writes it.
+func TestOtherWriter(t *testing.T) {
+	t.Parallel()
+	s := &store{t.TempDir()}
+	path := filepath.Join(s.dir, "config.yml")
+	require.NoError(t, os.WriteFile(path, []byte(theirs), 0o600))
+
+	// In between reading and writing, as edit's last look finds it.
+	changes := 0
+	err := s.edit(credentialsFile, credentialsList, "https://mine", func(e *entries) (bool, error) {
+		if changes++; changes == 1 {
+			require.NoError(t, os.WriteFile(path, []byte(theirs+"later: yes\n"), 0o600))
+		}
+		return true, e.put("https://mine", credential{"https://mine", "oauth2", "t"})
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, changes)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(data), "later: yes\n")
+	require.Contains(t, string(data), "gateway: https://mine\n")
+
+	// All the time.
+	err = s.edit(credentialsFile, credentialsList, "https://mine", func(e *entries) (bool, error) {
+		changes++
+		require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, "%schanges: %d\n", theirs, changes), 0o600))
+		return true, e.put("https://mine", credential{"https://mine", "oauth2", "t"})
+	})
+	require.ErrorContains(t, err, path+" changes all the time")
+	left, err := os.ReadDir(s.dir)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "nothing stays beside it")
+
+	// While it is empty, and while half of it is there.
+	for _, half := range []string{"", theirs[:len("# mine, by hand\nauths: [")] + "{"} {
+		require.NoError(t, os.WriteFile(path, []byte(half), 0o600))
+		time.AfterFunc(30*time.Millisecond, func() { _ = os.WriteFile(path, []byte(theirs), 0o600) })
+		require.NoError(t, s.saveCredential(credential{"https://mine", "oauth2", "t"}))
+		data, err = os.ReadFile(path)
+		require.NoError(t, err)
+		require.Contains(t, string(data), "token: YWRtaW46YWRtaW4=\n")
+	}
+}
+
+// TestGivenToken: --token does not forget how somebody logs in, and is not renewed
+// as them.
+func TestGivenToken(t *testing.T) {
+	t.Parallel()
+	machine := unsigned(map[string]any{"sub": "machine"})
+	p, asked := newProvider(t, 200, map[string]any{"access_token": machine, "token_type": "Bearer"})
+	g := newGateway(t, gives(tokenUntil(time.Now().Add(-time.Minute), "x")))
+	u := newUser(t)
+	u.env["OPENFAAS_URL"] = g.URL
+	file := filepath.Join(u.home, "secret")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret\n"), 0o600))
+	code, _, stderr := u.run(t, "", "auth", "--authority", p.URL, "--client-id", "c", "--grant", "client_credentials", "--client-secret-file", file)
+	require.Equal(t, 0, code, stderr)
+	s := &store{filepath.Join(u.home, ".openfaas")}
+	before, _, err := s.settings(g.URL)
+	require.NoError(t, err)
+	before.RefreshToken, before.Origin = "r", login.Origin{Issuer: p.URL, Subject: "alice", Audience: []string{"c"}}
+	require.NoError(t, s.saveSettings(before))
+
+	asked.Store(0)
+	code, _, stderr = u.run(t, unsigned(map[string]any{"sub": "bob"}), "auth", "--token-file", "-")
+	require.Equal(t, 0, code, stderr)
+	after, _, err := s.settings(g.URL)
+	require.NoError(t, err)
+	before.GivenToken = true
+	require.Equal(t, before, after)
+	code, stdout, stderr := u.run(t, "", "token")
+	require.Equal(t, 1, code)
+	require.Empty(t, stdout)
+	require.Contains(t, stderr, "pro: the login at "+g.URL+" has ended: faas-cli pro auth --gateway "+g.URL)
+	require.Zero(t, asked.Load(), "alice's refresh token does not renew bob's token")
+
+	before.RefreshToken, before.Origin = "", login.Origin{Audience: []string{}}
+	require.NoError(t, s.saveSettings(before))
+	code, _, stderr = u.run(t, "", "auth")
+	require.Equal(t, 0, code, stderr)
+	require.Contains(t, stderr, "Logged in as machine")
+	before.GivenToken = false
+	after, _, err = s.settings(g.URL)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	g.exchange = gives(tokenUntil(time.Now().Add(time.Hour), "machine"))
+	code, _, stderr = u.run(t, "", "token")
+	require.Equal(t, 0, code, stderr)
+}
+
+// TestOlderForm: it always printed the token, too.
+func TestOlderForm(t *testing.T) {
+	t.Parallel()
+	p, _ := newProvider(t, 200, map[string]any{"access_token": unsigned(map[string]any{"sub": "machine"}), "token_type": "Bearer"})
+	g := newGateway(t, gives("api"))
+	u := newUser(t)
+	args := []string{"auth", "-g", g.URL, "--grant", "client_credentials", "--auth-url", p.URL + "/token", "--client-id", "c", "--client-secret", "s"}
+	code, stdout, stderr := u.run(t, "", args...)
+	require.Equal(t, 0, code, stderr)
+	require.Equal(t, "api\n", stdout)
+	require.Contains(t, u.config(t), "token: api\n")
+	_, stdout, _ = u.run(t, "", append(args, "--print-token=false")...)
+	require.Empty(t, stdout)
+}
+
+// TestSecretEmpty: that is not to be a public client.
+func TestSecretEmpty(t *testing.T) {
+	t.Parallel()
+	p, asked := newProvider(t, 200, nil)
+	u := newUser(t)
+	code, _, stderr := u.run(t, " \n", "auth", "--authority", p.URL, "--client-id", "c", "--grant", "client_credentials", "--client-secret-file", "-")
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "pro: --client-secret-file: there is no secret in -\n")
+	require.Zero(t, asked.Load())
+}
+
+func TestReadLine(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 100_000)
+	for typed, want := range map[string]string{
+		"secret\r":             "secret",
+		"secret\nls\n":         "secret",
+		"secret":               "secret",
+		" secret \x04more":     "secret",
+		"secrex\x7ft\r":        "secret",
+		"\b\x7f\bsecret\r":     "secret",
+		"secr\u00e4\x7fet\r":   "secret",
+		"wrong\x15secret\r":    "secret",
+		"\r":                   "",
+		"pass word\r":          "pass word",
+		long + "\r":            long,
+		"p\u00e4ssw\u00f6rd\r": "p\u00e4ssw\u00f6rd",
+	} {
+		got, err := readLine(strings.NewReader(typed))
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%.40q", typed)
+	}
+	_, err := readLine(strings.NewReader("secr\x03et\r"))
+	require.ErrorIs(t, err, errInterrupted)
+	_, err = readLine(bytes.NewReader(make([]byte, 2*maxSecret)))
+	require.EqualError(t, err, "there are more than 1048576 bytes")
+}
+
+// TestOriginKept: it is read as it was written, and a file of before it had one
+// still is.
+func TestOriginKept(t *testing.T) {
+	t.Parallel()
+	s := &store{t.TempDir()}
+	want := settings{Gateway: "g", Scopes: []string{"openid"}, RefreshToken: "r",
+		Origin: login.Origin{Issuer: "https://idp", Subject: "a: {b}", Audience: []string{"x", "y"}, AZP: "x", Nonce: "n"}}
+	require.NoError(t, s.saveSettings(want))
+	got, found, err := s.settings("g")
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, want, got)
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "pro.yml"), []byte("logins:\n- gateway: g\n  refresh_token: r\n"), 0o600))
+	got, _, err = s.settings("g")
+	require.NoError(t, err)
+	require.Equal(t, settings{Gateway: "g", RefreshToken: "r"}, got)
+	require.NoError(t, s.saveSettings(want))
+	data, err := os.ReadFile(filepath.Join(s.dir, "pro.yml"))
+	require.NoError(t, err)
+	var read struct{ Logins []settings }
+	require.NoError(t, yaml.Unmarshal(data, &read))
+	require.Equal(t, []settings{want}, read.Logins)
+}
+
+// TestNotAGateway: what answers at --gateway is named, with what may help.
+func TestNotAGateway(t *testing.T) {
+	t.Parallel()
+	page := func(status int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text)
+		}
+	}
+	for _, tc := range []struct {
+		name, want string
+		answer     http.HandlerFunc
+	}{
+		{"no such page", "/oauth/token: it exchanges no tokens: it answered 404 Not Found, without an OAuth error\nIs this an OpenFaaS gateway with IAM (--gateway)?", page(404, "<html>")},
+		{"a web page", "/oauth/token: it exchanges no tokens: its answer is no token (RFC 8693 section 2.2.1): invalid character '<' looking for beginning of value\nIs this", page(200, "<html>")},
+		{"a proxy", "/oauth/token answered 502 Bad Gateway, without an OAuth error: it, or a proxy before it, is in trouble\n", page(502, "<html>")},
+		{"in trouble", "pro: the gateway cannot exchange it: server_error: the store is away\nThat is not for the token: its log says why", page(500, `{"error":"server_error","error_description":"the store is away"}`)},
+		{"a login page", "it redirects to https://sso.example.com, which is not followed: is that its address?\n", http.RedirectHandler("https://sso.example.com/login", http.StatusFound).ServeHTTP},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			u := newUser(t)
+			g := httptest.NewServer(tc.answer)
+			defer g.Close()
+			token := unsigned(map[string]any{"sub": "alice"})
+			code, stdout, stderr := u.run(t, token, "auth", "-g", g.URL, "--token-file", "-")
+			require.Equal(t, 1, code)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, tc.want)
+			require.NotContains(t, stderr, token)
+			require.NoFileExists(t, filepath.Join(u.home, ".openfaas", "config.yml"))
+		})
+	}
+}
