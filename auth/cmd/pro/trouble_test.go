@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -267,6 +269,89 @@ func TestNotAGateway(t *testing.T) {
 			require.Empty(t, stdout)
 			require.Contains(t, stderr, tc.want)
 			require.NotContains(t, stderr, token)
+			require.NoFileExists(t, filepath.Join(u.home, ".openfaas", "config.yml"))
+		})
+	}
+}
+
+// TestProviderTrouble: what is amiss with the provider is said, with what may help,
+// and nothing is saved.
+func TestProviderTrouble(t *testing.T) {
+	t.Parallel()
+	const secret = "the-secret"
+	metadata := func(issuer string) map[string]any {
+		return map[string]any{"issuer": issuer, "authorization_endpoint": issuer + "/authorize", "token_endpoint": issuer + "/token", "jwks_uri": issuer + "/keys",
+			"id_token_signing_alg_values_supported": []string{"ES256"}}
+	}
+	writes := func(w http.ResponseWriter, status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	for name, tc := range map[string]struct {
+		tls     bool
+		serve   func(w http.ResponseWriter, r *http.Request, issuer string)
+		want    []string
+		maximum int // bytes
+	}{
+		"an authority that is not known": {tls: true, want: []string{"certificate signed by unknown authority", "give that one's certificate by --ca."}},
+		"another issuer": {serve: func(w http.ResponseWriter, _ *http.Request, _ string) {
+			writes(w, 200, metadata("https://evil.example"))
+		},
+			want: []string{`is the metadata of another issuer, "https://evil.example": is that the provider's issuer URL?`}},
+		"a web page": {serve: func(w http.ResponseWriter, _ *http.Request, _ string) { _, _ = io.WriteString(w, "<html>") },
+			want: []string{"/.well-known/openid-configuration is not a provider's metadata: "}},
+		"another's clock": {serve: func(w http.ResponseWriter, r *http.Request, issuer string) {
+			w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
+			if r.URL.Path != "/token" {
+				writes(w, 200, metadata(issuer))
+				return
+			}
+			writes(w, 200, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": unsigned(map[string]any{
+				"iss": issuer, "aud": "c", "sub": "alice", "exp": time.Now().Add(-2*time.Hour + 5*time.Minute).Unix()})})
+		}, want: []string{"is this computer's clock right?\nThe clock of 127.0.0.1:", " behind this computer's."}},
+		"a hostile story": {serve: func(w http.ResponseWriter, r *http.Request, issuer string) {
+			if r.URL.Path != "/token" {
+				writes(w, 200, metadata(issuer))
+				return
+			}
+			_ = r.ParseForm()
+			_, password, _ := r.BasicAuth()
+			story := "\x1b]0;title\a\u202enoitcejer\npro: logged in " + password + " " + unsigned(map[string]any{"sub": "x"}) + strings.Repeat(" more", 100_000)
+			writes(w, 400, map[string]any{"error": "invalid_client\x1b[2J", "error_description": story})
+		}, want: []string{"the provider refuses: invalid_client [2J:  ]0;title  noitcejer pro: logged in [secret] [token] more more"}, maximum: 1500},
+		"down for repair": {serve: func(w http.ResponseWriter, r *http.Request, issuer string) {
+			if r.URL.Path != "/token" {
+				writes(w, 200, metadata(issuer))
+				return
+			}
+			http.Error(w, "<html>", http.StatusServiceUnavailable)
+		}, want: []string{"/token answered 503 Service Unavailable, without an OAuth error: it, or a proxy before it, is in trouble"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var p *httptest.Server
+			p = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tc.serve(w, r, p.URL) }))
+			p.Config.ErrorLog = log.New(io.Discard, "", 0)
+			if tc.tls {
+				p.StartTLS()
+			} else {
+				p.Start()
+			}
+			t.Cleanup(p.Close)
+			u := newUser(t)
+			code, stdout, stderr := u.run(t, secret, "auth", "--authority", p.URL, "--client-id", "c", "--grant", "client_credentials", "--client-secret-file", "-")
+			require.Equal(t, 1, code)
+			require.Empty(t, stdout)
+			for _, want := range tc.want {
+				require.Contains(t, stderr, want)
+			}
+			require.NotContains(t, stderr, secret)
+			require.NotContains(t, stderr, "eyJ")
+			require.NotContains(t, stderr, "\x1b")
+			if tc.maximum > 0 {
+				require.Less(t, len(stderr), tc.maximum)
+			}
 			require.NoFileExists(t, filepath.Join(u.home, ".openfaas", "config.yml"))
 		})
 	}
