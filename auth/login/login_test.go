@@ -334,7 +334,7 @@ func TestExchange(t *testing.T) {
 			writeJSON(w, 400, map[string]any{"error": "invalid_request", "error_description": "No policies found for subject: alice the-id-token"})
 		}, "invalid_request: No policies found for subject: alice [secret]"},
 		"no endpoint":     {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, noExchange + "it answered 404 Not Found, without an OAuth error"},
-		"a proxy's login": {func(w http.ResponseWriter) { http.Error(w, "<html>", 403) }, noExchange + "it answered 403 Forbidden, without an OAuth error"},
+		"a proxy's login": {func(w http.ResponseWriter) { http.Error(w, "<html>", http.StatusForbidden) }, noExchange + "it answered 403 Forbidden, without an OAuth error"},
 		"not JSON": {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) },
 			gateway.URL + "/oauth/token answered 502 Bad Gateway, without an OAuth error: it, or a proxy before it, is in trouble"},
 		"without end": {func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat(" ", 2*maxAnswer))) },

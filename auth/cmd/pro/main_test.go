@@ -179,7 +179,7 @@ func TestTokenEnded(t *testing.T) {
 	code, stdout, stderr := u.run(t, "", "token", "--function", "*")
 	require.Equal(t, 1, code)
 	require.Empty(t, stdout)
-	require.Equal(t, "pro: the login at "+g.URL+" has ended: faas-cli pro auth --gateway "+g.URL+"\n", stderr)
+	require.Equal(t, "pro: the login at "+g.URL+" has ended: faas-cli pro auth --gateway "+g.URL+" --token-file FILE\n", stderr)
 }
 
 // TestExplain: each refusal says what was seen, and who can do what about it.

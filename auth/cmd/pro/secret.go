@@ -112,6 +112,7 @@ func readLine(terminal io.Reader) (string, error) {
 			line = line[:len(line)-size]
 		case b == keyKill:
 			line = nil
+		case b < ' ': // no part of a secret
 		default:
 			line = append(line, b)
 		}

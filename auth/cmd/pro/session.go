@@ -172,11 +172,18 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 	if err := l.store.checkSpace(); err != nil { // what comes for a refresh token must not be lost
 		return login.Token{}, err
 	}
+	// What is under way at a Ctrl-C has a moment, for the same reason.
+	grace, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(3*time.Second, func() { cancel(context.Cause(ctx)) })
+	})
+	defer stop()
 	var tokens login.Tokens
 	if l.settings.RefreshToken == "" { // see renewable
-		tokens, err = c.ClientCredentials(ctx)
+		tokens, err = c.ClientCredentials(grace)
 	} else {
-		tokens, err = c.Refresh(ctx, l.settings.RefreshToken, l.settings.Origin)
+		tokens, err = c.Refresh(grace, l.settings.RefreshToken, l.settings.Origin)
 	}
 	if errors.Is(err, login.ErrAnother) {
 		// Whoever's the new one is, this login has come to its end.

@@ -109,6 +109,9 @@ func (l *session) apiToken(ctx context.Context) (string, error) {
 	if c, _, err = l.store.credential(gateway); err != nil || !ended(c.Token) { // another run has renewed it
 		return c.Token, err
 	}
+	if l.settings.Authority == "" && l.settings.GivenToken {
+		return "", fmt.Errorf("the login at %s has ended: faas-cli pro auth --gateway %[1]s --token-file FILE", gateway)
+	}
 	if !l.settings.renewable() {
 		return "", fmt.Errorf("the login at %s has ended: faas-cli pro auth --gateway %[1]s", gateway)
 	}

@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
@@ -199,6 +205,7 @@ func TestReadLine(t *testing.T) {
 		"secrex\x7ft\r":        "secret",
 		"\b\x7f\bsecret\r":     "secret",
 		"secr\u00e4\x7fet\r":   "secret",
+		"sec\x1aret\x1b\r":     "secret",
 		"wrong\x15secret\r":    "secret",
 		"\r":                   "",
 		"pass word\r":          "pass word",
@@ -211,7 +218,7 @@ func TestReadLine(t *testing.T) {
 	}
 	_, err := readLine(strings.NewReader("secr\x03et\r"))
 	require.ErrorIs(t, err, errInterrupted)
-	_, err = readLine(bytes.NewReader(make([]byte, 2*maxSecret)))
+	_, err = readLine(strings.NewReader(strings.Repeat("x", 2*maxSecret)))
 	require.EqualError(t, err, "there are more than 1048576 bytes")
 }
 
@@ -279,6 +286,11 @@ func TestNotAGateway(t *testing.T) {
 func TestProviderTrouble(t *testing.T) {
 	t.Parallel()
 	const secret = "the-secret"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	point, err := key.PublicKey.Bytes()
+	require.NoError(t, err)
+	enc := base64.RawURLEncoding.EncodeToString
 	metadata := func(issuer string) map[string]any {
 		return map[string]any{"issuer": issuer, "authorization_endpoint": issuer + "/authorize", "token_endpoint": issuer + "/token", "jwks_uri": issuer + "/keys",
 			"id_token_signing_alg_values_supported": []string{"ES256"}}
@@ -303,12 +315,17 @@ func TestProviderTrouble(t *testing.T) {
 			want: []string{"/.well-known/openid-configuration is not a provider's metadata: "}},
 		"another's clock": {serve: func(w http.ResponseWriter, r *http.Request, issuer string) {
 			w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
-			if r.URL.Path != "/token" {
+			switch r.URL.Path {
+			case "/token":
+				token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
+					"iss": issuer, "aud": "c", "sub": "alice", "exp": time.Now().Add(-2*time.Hour + 5*time.Minute).Unix()})
+				id, _ := token.SignedString(key)
+				writes(w, 200, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": id})
+			case "/keys":
+				writes(w, 200, map[string]any{"keys": []any{map[string]any{"kty": "EC", "crv": "P-256", "x": enc(point[1:33]), "y": enc(point[33:])}}})
+			default:
 				writes(w, 200, metadata(issuer))
-				return
 			}
-			writes(w, 200, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": unsigned(map[string]any{
-				"iss": issuer, "aud": "c", "sub": "alice", "exp": time.Now().Add(-2*time.Hour + 5*time.Minute).Unix()})})
 		}, want: []string{"is this computer's clock right?\nThe clock of 127.0.0.1:", " behind this computer's."}},
 		"a hostile story": {serve: func(w http.ResponseWriter, r *http.Request, issuer string) {
 			if r.URL.Path != "/token" {
@@ -355,4 +372,34 @@ func TestProviderTrouble(t *testing.T) {
 			require.NoFileExists(t, filepath.Join(u.home, ".openfaas", "config.yml"))
 		})
 	}
+}
+
+// TestInterruptedRefresh: the refresh token that is on its way at a Ctrl-C is kept.
+func TestInterruptedRefresh(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var p *httptest.Server
+	p = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path != "/token" {
+			fmt.Fprintf(w, `{"issuer":%[1]q,"authorization_endpoint":"%[1]s/a","token_endpoint":"%[1]s/token","jwks_uri":"%[1]s/k"}`, p.URL)
+			return
+		}
+		cancel(errInterrupted)
+		_, _ = io.WriteString(w, `{"access_token":"a","token_type":"Bearer","refresh_token":"second"}`)
+	}))
+	t.Cleanup(p.Close)
+	g := newGateway(t, gives("api"))
+	u := newUser(t)
+	s := &store{filepath.Join(u.home, ".openfaas")}
+	require.NoError(t, os.Mkdir(s.dir, 0o700))
+	require.NoError(t, s.saveSettings(settings{Gateway: g.URL, Authority: p.URL, ClientID: "c", Grant: grantMachine, ClientSecretFile: "-", RefreshToken: "first", ListenPort: 31111}))
+	var said bytes.Buffer
+	code := run(ctx, []string{"auth", "-g", g.URL}, program{strings.NewReader("s"), &said, &said, func(name string) string { return u.env[name] }})
+	require.Equal(t, 1, code)
+	require.Equal(t, "\npro: interrupted\n", said.String())
+	r, _, err := s.settings(g.URL)
+	require.NoError(t, err)
+	require.Equal(t, "second", r.RefreshToken)
+	require.Empty(t, g.forms)
 }
