@@ -151,7 +151,7 @@ func TestGivenToken(t *testing.T) {
 	code, stdout, stderr := u.run(t, "", "token")
 	require.Equal(t, 1, code)
 	require.Empty(t, stdout)
-	require.Contains(t, stderr, "pro: the login at "+g.URL+" has ended: faas-cli pro auth --gateway "+g.URL)
+	require.Contains(t, stderr, " by this computer's clock: faas-cli pro auth --gateway "+g.URL+"\n")
 	require.Zero(t, asked.Load(), "alice's refresh token does not renew bob's token")
 
 	before.RefreshToken, before.Origin = "", login.Origin{Audience: []string{}}
