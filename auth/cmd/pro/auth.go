@@ -133,7 +133,7 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 	if err := l.connect(); err != nil {
 		return err
 	}
-	if o.ClientSecretFile == "-" && !o.hasToken() { // not while others wait for the lock
+	if !o.hasToken() { // not while others wait for the lock
 		if err := l.readClientSecret(ctx); err != nil {
 			return err
 		}

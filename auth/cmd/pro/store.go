@@ -94,12 +94,9 @@ func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 	defer cancel()
 	if _, err := l.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+			return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), cause)
 		}
-		if errors.As(err, new(*fs.PathError)) {
-			return nil, notSaved(err)
-		}
-		return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), err)
+		return nil, notSaved(fmt.Errorf("cannot lock: %w", err)) // a folder of a network may have no locks
 	}
 	return func() { _ = l.Close() }, nil
 }
@@ -259,7 +256,7 @@ func read(path, list string) (data []byte, e *entries, err error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%s: %w; mend that by hand", path, err)
 	}
 	return data, e, nil
 }
