@@ -65,6 +65,11 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 	if err != nil {
 		return l.explain(err)
 	}
+	if o.Grant != grantMachine && !l.settings.NoExchange {
+		if err := l.reach(ctx); err != nil { // better now than when somebody has logged in
+			return l.explain(err)
+		}
+	}
 	var tokens login.Tokens
 	switch o.Grant {
 	case grantMachine:
@@ -78,6 +83,21 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 		return l.explain(err)
 	}
 	return then(ctx, tokens)
+}
+
+// reach tells whether the gateway answers, whatever it says.
+func (l *session) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, l.settings.Gateway+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := l.http.Transport.RoundTrip(req) // a redirect is an answer
+	if err != nil {
+		return fmt.Errorf("cannot reach the gateway at %s: %w", l.settings.Gateway, err)
+	}
+	return res.Body.Close()
 }
 
 func (l *session) byDevice(ctx context.Context, c *login.Client, patience time.Duration) (login.Tokens, error) {
