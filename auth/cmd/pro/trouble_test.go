@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -114,8 +115,10 @@ func TestOtherWriter(t *testing.T) {
 	// While it is empty, and while half of it is there.
 	for _, half := range []string{"", theirs[:len("# mine, by hand\nauths: [")] + "{"} {
 		require.NoError(t, os.WriteFile(path, []byte(half), 0o600))
-		time.AfterFunc(30*time.Millisecond, func() { _ = os.WriteFile(path, []byte(theirs), 0o600) })
-		require.NoError(t, s.saveCredential(credential{"https://mine", "oauth2", "t"}))
+		synctest.Test(t, func(t *testing.T) {
+			time.AfterFunc(30*time.Millisecond, func() { _ = os.WriteFile(path, []byte(theirs), 0o600) })
+			require.NoError(t, s.saveCredential(credential{"https://mine", "oauth2", "t"}))
+		})
 		data, err = os.ReadFile(path)
 		require.NoError(t, err)
 		require.Contains(t, string(data), "token: YWRtaW46YWRtaW4=\n")
