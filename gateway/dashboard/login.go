@@ -211,7 +211,7 @@ func (d *Dashboard) exchange(ctx context.Context, tokens login.Tokens) (credenti
 	}
 	return credential{
 		authorization: "Bearer " + token.Access, token: token.Access, until: token.Expiry,
-		refresh: tokens.Refresh, claims: tokens.Claims,
+		refresh: tokens.Refresh, claims: tokens.Claims, origin: tokens.Origin,
 	}, nil
 }
 
