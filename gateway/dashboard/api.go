@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,6 +63,7 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 			r.Header.Set("Authorization", c.authorization)
 		}
 		if !v.d.config.Open {
+			from(r, v.r)
 			return
 		}
 		// An open API goes by how a request has come: see the gateway's authenticate.
@@ -85,6 +87,17 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 		message = http.StatusText(response.StatusCode)
 	}
 	return nil, &refusal{Status: response.StatusCode, Message: message}
+}
+
+// from says in a request to the API where the person's own has come from, which an
+// auth plugin is told.
+func from(r, own *http.Request) {
+	address, _, _ := net.SplitHostPort(own.RemoteAddr)
+	if passed := own.Header.Values("X-Forwarded-For"); len(passed) > 0 {
+		last := passed[len(passed)-1]
+		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	r.Header.Set("X-Forwarded-For", address)
 }
 
 func (d *Dashboard) send(ctx context.Context, method, path string, query url.Values, body io.Reader, change func(*http.Request)) (*http.Response, error) {

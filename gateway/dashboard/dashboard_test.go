@@ -41,6 +41,30 @@ func TestLoginByPassword(t *testing.T) {
 	require.Regexp(t, `^__Host-gatehound-session=\S+; Path=/; HttpOnly; Secure; SameSite=Lax$`, secure.header.Get("Set-Cookie"))
 }
 
+// TestLoginAsksNothingElse: the time that a login takes does not depend on what the
+// provider has to do for those who are let in.
+func TestLoginAsksNothingElse(t *testing.T) {
+	t.Parallel()
+	var statuses []int
+	s := newSite(t, func(c *Config) {
+		api := c.API
+		c.API = roundTripper(func(r *http.Request) (*http.Response, error) {
+			res, err := api.RoundTrip(r)
+			if err == nil {
+				statuses = append(statuses, res.StatusCode)
+			}
+			return res, err
+		})
+	})
+	s.browser(t).send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"x"}})
+	s.browser(t).loginByPassword(t)
+	require.Equal(t, []int{http.StatusUnauthorized, http.StatusBadRequest}, statuses)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // TestGuessing: what is tried at the form counts at the API, and the other way round.
 func TestGuessing(t *testing.T) {
 	t.Parallel()

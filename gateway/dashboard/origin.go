@@ -57,8 +57,8 @@ func (v *visit) cookie(name string) string {
 	return all[0].Value
 }
 
-// setCookie sets a cookie of ours for path, or with the prefix __Host-, which wants
-// it so, for all paths: the gateway keeps it from functions. A lifetime of 0 is the browser's
+// setCookie sets a cookie of ours for path, or for all paths where the prefix __Host-
+// wants it so: the gateway keeps it from functions. A lifetime of 0 is the browser's
 // session's, a negative one removes it. Lax, not Strict: whoever comes from the
 // provider's page, or by a link in a mail, is still logged in.
 func (v *visit) setCookie(name, value, path string, lifetime time.Duration) {

@@ -73,7 +73,7 @@ func (d *Dashboard) renewal(ctx context.Context, s *session, c credential) *rene
 	go func() {
 		bounded, cancel := context.WithTimeout(ctx, renewalPatience)
 		defer cancel()
-		fresh, err := d.refresh(bounded, s, c.refresh)
+		fresh, err := d.refresh(bounded, s, c)
 		if err != nil {
 			d.config.Log.Info().Str("subject", s.subject).Msgf("dashboard: the session cannot be renewed: %v", err)
 		}
@@ -88,13 +88,13 @@ func (d *Dashboard) renewal(ctx context.Context, s *session, c credential) *rene
 	return r
 }
 
-// refresh gets a credential for a refresh token.
-func (d *Dashboard) refresh(ctx context.Context, s *session, token string) (credential, error) {
+// refresh gets a credential for the refresh token of another.
+func (d *Dashboard) refresh(ctx context.Context, s *session, c credential) (credential, error) {
 	client, err := d.party.get(ctx)
 	if err != nil {
 		return credential{}, err
 	}
-	tokens, err := client.Refresh(ctx, token)
+	tokens, err := client.Refresh(ctx, c.refresh, c.origin)
 	if err != nil {
 		return credential{}, err
 	}
@@ -113,7 +113,7 @@ func (d *Dashboard) refresh(ctx context.Context, s *session, token string) (cred
 		return credential{}, errors.New("the provider's new ID token is somebody else's")
 	}
 	if fresh.refresh == "" {
-		fresh.refresh = token
+		fresh.refresh = c.refresh
 	}
 	return fresh, nil
 }
