@@ -28,22 +28,25 @@ type Prometheus struct {
 	Client *http.Client
 }
 
-// perMinute is the expression for what counters have grown by in each minute. A rate
+// growth is the expression for what counters have grown by in each minute. A rate
 // would not do: it knows nothing of what a series had when it was first scraped,
-// which of a rare error is all there ever is, and spreads the rest. So it is
-//
-//   - the last sample in the minute less what there was before it,
-//   - or, for a series that began in it, that sample. It began if scrapes of its
-//     gateway succeeded without it: that of one that Prometheus has just found, or
-//     finds again, is as old as the gateway, and no minute's;
-//   - or, in the minute in which a gateway was started again, an estimate.
+// which of a rare error is all there ever is, and spreads the rest. So it is the
+// last sample in the minute less what there was before it or, for a series that
+// began in it, that sample. It began if scrapes of its gateway succeeded without
+// it: that of one that Prometheus has just found, or finds again, is as old as the
+// gateway, and no minute's.
 //
 // last_over_time also has the last sample of a gateway that has gone since, and
 // came with Prometheus 2.26. max is there as targets may differ in other labels.
-func perMinute(selector string) string {
-	return strings.ReplaceAll(`((last_over_time(X[1m]) - X offset 1m >= 0`+
-		` or last_over_time(X[1m]) and count_over_time(X[2m]) < on (job, instance) group_left max by (job, instance) (sum_over_time(up[2m])))`+
-		` unless resets(X[1m]) > 0 or rate(X[1m]) * 60)`, "X", selector)
+func growth(selector string) string {
+	return strings.ReplaceAll(`(last_over_time(X[1m]) - X offset 1m >= 0`+
+		` or last_over_time(X[1m]) and count_over_time(X[2m]) < on (job, instance) group_left max by (job, instance) (sum_over_time(up[2m])))`, "X", selector)
+}
+
+// growthOverRestarts is growth with an estimate for the minute in which a gateway was
+// started again. It takes Prometheus twice as long.
+func growthOverRestarts(selector string) string {
+	return "(" + growth(selector) + strings.ReplaceAll(" unless resets(X[1m]) > 0 or rate(X[1m]) * 60)", "X", selector)
 }
 
 // Hour asks for one function's, named "name.namespace", which must be such: it
@@ -51,14 +54,14 @@ func perMinute(selector string) string {
 func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 	now := time.Now()
 	h := Hour{Codes: make(map[int][]float64), Everywhere: true}
-	byCode, err := p.query(ctx, now, "sum by (code) "+perMinute(fmt.Sprintf("gateway_function_invocation_total{function_name=%q}", name)))
+	byCode, err := p.query(ctx, now, "sum by (code) "+growthOverRestarts(fmt.Sprintf("gateway_function_invocation_total{function_name=%q}", name)))
 	if err != nil {
 		return Hour{}, err
 	}
 	for _, s := range byCode {
 		s.addTo(h, now)
 	}
-	byBound, err := p.query(ctx, now, "sum by (le) "+perMinute(fmt.Sprintf("gateway_functions_seconds_bucket{function_name=%q}", name)))
+	byBound, err := p.query(ctx, now, "sum by (le) "+growthOverRestarts(fmt.Sprintf("gateway_functions_seconds_bucket{function_name=%q}", name)))
 	if err != nil {
 		return Hour{}, err
 	}
@@ -67,10 +70,11 @@ func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 }
 
 // Hours asks for those of all functions in a namespace, by "name.namespace",
-// without how long calls took. A function without calls may be missing.
+// without how long calls took. A function without calls may be missing, and calls
+// of the minute in which a gateway was started again.
 func (p Prometheus) Hours(ctx context.Context, namespace string) (map[string]Hour, error) {
 	now := time.Now()
-	all, err := p.query(ctx, now, "sum by (function_name, code) "+perMinute(fmt.Sprintf("gateway_function_invocation_total{function_name=~%q}", "[^.]+[.]"+namespace)))
+	all, err := p.query(ctx, now, "sum by (function_name, code) "+growth(fmt.Sprintf("gateway_function_invocation_total{function_name=~%q}", "[^.]+[.]"+namespace)))
 	if err != nil {
 		return nil, err
 	}
