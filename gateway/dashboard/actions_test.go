@@ -55,7 +55,7 @@ func TestWhatIsOffered(t *testing.T) {
 	require.NotContains(t, alice.get(t, "/ui/").body, "/ui/secrets")
 
 	for path, action := range map[string]string{
-		envPage + "/logs": "Function:Logs", envPage + "/logs/stream": "Function:Logs", envPage + "/change": "Function:Update",
+		envPage + "/logs": "Function:Logs", envPage + "/logs/stream": "Function:Logs", envPage + "/change": "Function:Update", envPage + "/delete": "Function:Delete",
 		"/ui/deploy": "Function:Create", "/ui/secrets": "Secret:List", "/ui/secrets/openfaas-fn/api-key/delete": "Secret:Delete",
 	} {
 		g := alice.get(t, path)
@@ -74,7 +74,8 @@ func TestWhatIsOffered(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, g.status, path)
 		// And nothing is done without the form's token, whoever it is.
 		form.Set("_csrf", "guessed")
-		require.Equal(t, http.StatusForbidden, admin.send(t, path, form).status, path)
+		require.Equal(t, http.StatusForbidden, admin.send(t, path, form, "Origin:", "Sec-Fetch-Site:").status, path)
+		require.Equal(t, http.StatusSeeOther, admin.send(t, path, form).status, path)
 	}
 	require.Empty(t, s.provider.done())
 
@@ -109,7 +110,7 @@ func TestScaleAndDelete(t *testing.T) {
 	for _, wrong := range []string{"", "-1", "1.5", "many", "99999999999"} {
 		g := b.send(t, envPage+"/scale", b.form(t, "replicas", wrong))
 		require.Equal(t, http.StatusBadRequest, g.status, wrong)
-		require.Contains(t, g.body, `aria-invalid="true" aria-describedby="replicas-wrong"`, wrong)
+		require.Contains(t, g.body, `aria-invalid="true" autofocus aria-describedby="replicas-wrong"`, wrong)
 		require.Contains(t, g.body, `id="replicas-wrong">Want a whole number`, wrong)
 	}
 	s.provider.refuses(&provider.Error{Status: http.StatusBadRequest, Message: "at most 20 <replicas>"})
@@ -287,7 +288,7 @@ func TestInvoke(t *testing.T) {
 		}
 	}
 	require.Equal(t, http.StatusNotFound, b.send(t, "/ui/functions/openfaas-fn/nope/invoke", form).status)
-	require.Equal(t, http.StatusForbidden, b.send(t, envPage+"/invoke", url.Values{"method": {"GET"}, "path": {"/"}}).status, "without the form's token")
+	require.Equal(t, http.StatusForbidden, b.send(t, envPage+"/invoke", url.Values{"method": {"GET"}, "path": {"/"}}, "Origin:", "Sec-Fetch-Site:").status, "without the form's token")
 
 	call := func() string {
 		return b.send(t, envPage+"/invoke", b.form(t, "method", "GET", "path", "/")).body

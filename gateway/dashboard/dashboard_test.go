@@ -161,9 +161,11 @@ func TestForms(t *testing.T) {
 	other := s.browser(t)
 	other.loginByPassword(t)
 	for name, attempt := range map[string]func() got{
-		"no token":          func() got { return b.send(t, "/ui/logout", nil) },
-		"another session's": func() got { return b.send(t, "/ui/logout", url.Values{"_csrf": {other.csrf(t)}}) },
-		"in the query":      func() got { return b.send(t, "/ui/logout?_csrf="+token, nil) },
+		"no token": func() got { return b.send(t, "/ui/logout", nil, "Origin:", "Sec-Fetch-Site:") },
+		"another session's": func() got {
+			return b.send(t, "/ui/logout", url.Values{"_csrf": {other.csrf(t)}}, "Origin:", "Sec-Fetch-Site:")
+		},
+		"in the query": func() got { return b.send(t, "/ui/logout?_csrf="+token, nil, "Origin:", "Sec-Fetch-Site:") },
 		"another site": func() got {
 			return b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin: https://evil.example", "Sec-Fetch-Site:")
 		},
@@ -188,6 +190,18 @@ func TestForms(t *testing.T) {
 		require.Empty(t, g.header.Values("Set-Cookie"), name)
 		require.Equal(t, http.StatusOK, b.get(t, "/ui/me").status, "%s: still logged in", name)
 	}
+	// One of ours, of another session, is shown again: somebody has logged in again
+	// in another window meanwhile.
+	for _, token := range []string{other.csrf(t), ""} {
+		late := b.send(t, "/ui/deploy", url.Values{"_csrf": {token}, "_page": {"/ui/deploy"}, "image": {"typed <b>"}})
+		require.Equal(t, "/ui/deploy", late.location())
+		again := b.get(t, "/ui/deploy").body
+		require.Contains(t, again, "Nothing was done")
+		require.Contains(t, again, `value="typed &lt;b&gt;"`)
+		require.NotContains(t, b.get(t, "/ui/deploy").body, "typed", "once")
+	}
+	require.Equal(t, "/ui/me", b.send(t, "/ui/logout", url.Values{"_csrf": {other.csrf(t)}, "_page": {"/ui/me"}}).location())
+	require.Contains(t, b.get(t, "/ui/me").body, "Nothing was done", "still logged in")
 	require.Equal(t, http.StatusNotFound, b.get(t, "/ui/logout").status)
 	require.Equal(t, http.StatusSeeOther, b.send(t, "/ui/logout", url.Values{"_csrf": {token}}, "Origin:", "Sec-Fetch-Site:").status, "a browser that says neither")
 	require.Equal(t, http.StatusRequestEntityTooLarge, b.send(t, "/ui/login", url.Values{"user": {strings.Repeat("a", 2<<20)}}).status)

@@ -19,6 +19,9 @@ func (v *visit) deletion() error {
 	if err != nil {
 		return err
 	}
+	if !v.may("Function:Delete", f.Namespace, f.Name) {
+		return forbidden("Function:Delete", f.Namespace, f.Name)
+	}
 	return v.show(http.StatusOK, "confirm", "Delete "+f.Name, confirmPage{
 		Question:    "Delete " + f.Name + " in " + f.Namespace + "?",
 		Consequence: "Its replicas are stopped, and calls to it are answered with 404. It cannot be taken back: deploy it again then.",

@@ -20,6 +20,9 @@ type forbiddenPage struct {
 	Subject, Issuer  string
 	Policies         []string
 	Action, Resource string // what is missing; "" = the API has not said so
+	// Roles would give it to those they match, and Matching do match the person by
+	// now: the next login gives it.
+	Roles, Matching []string
 }
 
 // missing finds in the API's refusal what is not granted.
@@ -30,8 +33,32 @@ func (v *visit) showForbidden(r *refusal) error {
 	page := forbiddenPage{Message: r.Message, Subject: v.session.subject, Issuer: v.session.issuer, Policies: v.policies()}
 	if found := missing.FindStringSubmatch(r.Message); found != nil {
 		page.Action, page.Resource = found[1], found[2]
+		page.Roles, page.Matching = v.rolesFor(found[1], found[2])
 	}
 	return v.show(http.StatusForbidden, "forbidden", "Not authorized", page)
+}
+
+// rolesFor are the roles of the person's issuer that give an action on
+// namespace:name. Their names are told, and not whom they are for.
+func (v *visit) rolesFor(action, resource string) (roles, matching []string) {
+	c, _ := v.session.current()
+	x := v.d.explain(c.claims)
+	if x == nil {
+		return nil, nil
+	}
+	objects := v.d.config.Objects()
+	namespace, name, _ := strings.Cut(resource, ":")
+	for _, r := range x.Roles {
+		gives := slices.ContainsFunc(objects.Resources(r.Policies, action, c.claims), func(r iam.Resource) bool { return r.Matches(namespace, name) })
+		switch {
+		case !gives || r.Elsewhere:
+		case len(r.Unmet) == 0:
+			matching = append(matching, r.Name)
+		case len(roles) < maxRolesShown:
+			roles = append(roles, r.Name)
+		}
+	}
+	return roles, matching
 }
 
 // policies are those in the person's API token.

@@ -20,20 +20,23 @@ type functionsPage struct {
 	Namespace  string
 	Namespaces []string
 	Functions  []functionRow
-	MayDeploy  bool
+	// Latencies says that some are known: Prometheus is not asked for those of all.
+	Latencies bool
+	MayDeploy bool
+	Gateway   string // our URL
 }
 
 type functionRow struct {
 	types.FunctionStatus
 	NeedsToken bool
-	// Picture, Rate and Errors are of the last hour; "" = it is not known.
-	Picture      template.HTML
-	Rate, Errors string
+	// Picture, Rate, Errors and Latency are of the last hour; "" = it is not known.
+	Picture               template.HTML
+	Rate, Errors, Latency string
 }
 
 // functions lists the functions of a namespace.
 func (v *visit) functions() error {
-	var page functionsPage
+	page := functionsPage{Gateway: v.origin().String()}
 	var err error
 	if page.Namespace, page.Namespaces, err = v.pickNamespace(""); err != nil {
 		return err
@@ -52,6 +55,8 @@ func (v *visit) functions() error {
 		if v.d.config.Hours != nil {
 			h := hours[f.Name+"."+page.Namespace]
 			row.Picture, row.Rate, row.Errors = chart.Line(h), chart.Rate(h), chart.ErrorShare(h)
+			row.Latency = chart.Seconds(h.Overall(0.95))
+			page.Latencies = page.Latencies || len(h.Bounds) > 0
 		}
 		page.Functions = append(page.Functions, row)
 	}

@@ -327,9 +327,9 @@ func (b *browser) send(t *testing.T, path string, form url.Values, headers ...st
 	r.Header.Set("Origin", b.site.url)
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
+		name, value, _ := strings.Cut(h, ":")
 		r.Header.Del(name)
-		if value != "" {
+		if value = strings.TrimSpace(value); value != "" {
 			r.Header.Set(name, value)
 		}
 	}

@@ -177,6 +177,9 @@ func (v *visit) call(f types.FunctionStatus) *http.Request {
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "gatehound-dashboard")
 	}
+	if v.secure() && header.Get("X-Forwarded-Proto") == "" {
+		header.Set("X-Forwarded-Proto", "https") // as for who calls at the URL that its page shows
+	}
 	return r
 }
 

@@ -88,9 +88,8 @@ func (v *visit) protect() {
 // ownForm refuses what another page, or one of a function's, which has the origin
 // "null", had the browser send.
 func (v *visit) ownForm() error {
-	foreign := &refusal{Status: http.StatusForbidden, Message: "This form was sent by a page that is not one of ours. Go back and send it from there."}
 	if site := v.r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
-		return foreign
+		return errStrangeForm
 	}
 	origins := v.r.Header.Values("Origin")
 	if len(origins) == 0 {
@@ -99,7 +98,7 @@ func (v *visit) ownForm() error {
 	u, err := url.Parse(origins[0])
 	own := v.origin()
 	if err != nil || len(origins) > 1 || !strings.EqualFold(u.Host, own.Host) || v.d.config.PublicURL != nil && u.Scheme != own.Scheme {
-		return foreign
+		return errStrangeForm
 	}
 	return nil
 }

@@ -63,11 +63,11 @@ func date(t time.Time) string {
 // cpu is a share of a processor, of its thousandths.
 func cpu(thousandths float64) string { return chart.Percent(thousandths, 1000) }
 
-// size is a number of bytes.
+// size is a number of bytes, with three digits at most.
 func size(bytes float64) string {
 	units := []string{"bytes", "KiB", "MiB", "GiB"}
 	i := 0
-	for ; i < len(units)-1 && bytes >= 1024; i++ {
+	for ; i < len(units)-1 && bytes >= 999.5; i++ {
 		bytes /= 1024
 	}
 	return chart.Number(bytes) + " " + units[i]

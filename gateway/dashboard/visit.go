@@ -39,8 +39,15 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Message }
 
-// errLoggedOut says that the person must log in, again perhaps.
-var errLoggedOut = errors.New("not logged in")
+// errStrangeForm is for a form that no page of the session's has sent.
+var errStrangeForm = &refusal{http.StatusForbidden, "This form was not sent by one of our pages, or is out of date. Go back, load its page again and send it from there."}
+
+// errLoggedOut says that the person must log in, again perhaps, and errOtherSession
+// that a form is of another session than the one there is.
+var (
+	errLoggedOut    = errors.New("not logged in")
+	errOtherSession = errors.New("a form of another session")
+)
 
 // maxForm bounds a form, in bytes, and maxStrangersForm that of who has no session:
 // the login's.
@@ -93,7 +100,7 @@ func (v *visit) enter(p page) error {
 		return errLoggedOut
 	}
 	if sends && v.form.Get(csrfField) != v.session.csrf {
-		return &refusal{http.StatusForbidden, "This form is out of date. Go back, load its page again and send it from there."}
+		return errOtherSession
 	}
 	if err := v.renew(); err != nil {
 		return err
@@ -211,10 +218,14 @@ func (v *visit) redirect(target string) error {
 // fail answers with what went wrong.
 func (v *visit) fail(err error) {
 	var r *refusal
+	if errors.Is(err, errOtherSession) {
+		err = v.askToSendAgain()
+	}
 	switch {
+	case err == nil:
 	case errors.Is(err, errLoggedOut), errors.As(err, &r) && r.Status == http.StatusUnauthorized:
 		err = v.askToLogIn()
-	case errors.As(err, &r) && r.Status == http.StatusForbidden && v.session != nil:
+	case errors.As(err, &r) && r.Status == http.StatusForbidden && r != errStrangeForm && v.session != nil:
 		err = v.showForbidden(r)
 	case errors.As(err, &r):
 		err = v.show(r.Status, "error", http.StatusText(r.Status), r)
@@ -237,16 +248,7 @@ func (v *visit) askToLogIn() error {
 	if v.session != nil {
 		v.session.end()
 		if len(v.form) > 0 && v.r.Method == http.MethodPost && v.form.Get(csrfField) == v.session.csrf {
-			values, size := url.Values{}, 0
-			for name, value := range v.form {
-				if !strings.HasPrefix(name, "_") {
-					values[name] = value
-					size += len(name) + len(strings.Join(value, "")) + 16*len(value) // strings have a price, too
-				}
-			}
-			if size <= maxDraft {
-				v.session.keep(&draft{page: page, values: values})
-			}
+			v.keepDraft(page)
 		}
 	}
 	query := url.Values{}
@@ -261,6 +263,37 @@ func (v *visit) askToLogIn() error {
 		target += "?" + query.Encode()
 	}
 	return v.redirect(target)
+}
+
+// keepDraft keeps what was sent, for page to show it again, unless that is too long.
+func (v *visit) keepDraft(page string) bool {
+	values, size := url.Values{}, 0
+	for name, value := range v.form {
+		if !strings.HasPrefix(name, "_") {
+			values[name] = value
+			size += len(name) + len(strings.Join(value, "")) + 16*len(value) // strings have a price, too
+		}
+	}
+	if size > maxDraft {
+		return false
+	}
+	v.session.keep(&draft{page: page, values: values})
+	return true
+}
+
+// askToSendAgain is for a form of another session: its window was open when the
+// person logged in again in another one. Nothing is done, and the page shows what
+// was typed again; but only if the browser says that a page of ours has sent it, or
+// strangers could fill our forms in.
+func (v *visit) askToSendAgain() error {
+	if v.r.Header.Get("Sec-Fetch-Site") == "" && v.r.Header.Get("Origin") == "" { // else see ownForm
+		return errStrangeForm
+	}
+	page := v.page()
+	if !v.keepDraft(page) {
+		return errStrangeForm
+	}
+	return v.redirect(page)
 }
 
 // may reports whether the person is granted an action on what is named, where

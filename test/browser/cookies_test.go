@@ -74,4 +74,8 @@ func TestCookiesOverTLS(t *testing.T) {
 	p.do(chromedp.Navigate(g.url+"/function/env"), chromedp.Evaluate(`document.body.innerText`, &text))
 	require.Contains(t, text, "Http_Method=GET")
 	require.Contains(t, text, "Http_Cookie=a=1\n")
+
+	p.opens("/ui/functions/openfaas-fn/env/invoke")
+	p.clicks("Invoke")
+	p.sees("Answer", "200 OK", "Http_X_Forwarded_Proto=https")
 }

@@ -29,14 +29,14 @@ func (p *person) looks(name string) {
 	p.Helper()
 	p.doesNotJump(name)
 	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{1280, 768, 360} {
+		for _, width := range []int64{1280, 768, 320} {
 			p.do(chromedp.ActionFunc(func(ctx context.Context) error { return p.size(ctx, width, scheme) }))
 			what := fmt.Sprintf("%s-%d-%s", name, width, scheme)
 			p.picture(what)
 			var wide int64
 			p.ask(`document.documentElement.scrollWidth`, &wide)
 			require.LessOrEqual(p, wide, width, "%s: the page is wider than the window", what)
-			if width == 1280 && scheme == "light" || width == 360 && scheme == "dark" { // it takes its time
+			if width == 1280 && scheme == "light" || width == 320 && scheme == "dark" { // it takes its time
 				p.keepsNobodyOut(what)
 			}
 		}

@@ -24,11 +24,11 @@ type person struct {
 	*testing.T
 	ctx     context.Context
 	gateway *gateway
+	profile cdp.BrowserContextID
 
 	mu       sync.Mutex
 	faults   []string // what the browser's console says is wrong
 	expected []string // parts of what is right all the same
-	dialogs  []string // what was asked, and agreed to
 }
 
 // sit has a person sit down at a browser. When they leave, the browser's console
@@ -40,13 +40,25 @@ func (g *gateway) sit(t *testing.T) *person {
 	all := cdp.WithExecutor(chromium, chromedp.FromContext(chromium).Browser)
 	profile, err := target.CreateBrowserContext().WithDisposeOnDetach(true).Do(all)
 	require.NoError(t, err)
+	return g.window(t, profile)
+}
+
+// another is a second window of the same person's, with the same cookies.
+func (p *person) another() *person {
+	p.Helper()
+	return p.gateway.window(p.T, p.profile)
+}
+
+func (g *gateway) window(t *testing.T, profile cdp.BrowserContextID) *person {
+	t.Helper()
+	all := cdp.WithExecutor(chromium, chromedp.FromContext(chromium).Browser)
 	id, err := target.CreateTarget("about:blank").WithBrowserContextID(profile).WithNewWindow(true).Do(all)
 	require.NoError(t, err)
 	ctx, leave := chromedp.NewContext(chromium, chromedp.WithTargetID(id))
 	t.Cleanup(leave)
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	t.Cleanup(cancel)
-	p := &person{T: t, ctx: ctx, gateway: g, expected: []string{"/favicon.ico"}} // the provider has none
+	p := &person{T: t, ctx: ctx, gateway: g, profile: profile, expected: []string{"/favicon.ico"}} // the provider has none
 	chromedp.ListenTarget(ctx, p.listen)
 	require.NoError(t, chromedp.Run(ctx)) // whose context is the window's: it ends with it
 	p.do(log.Enable(), runtime.Enable(), chromedp.ActionFunc(func(ctx context.Context) error { return p.size(ctx, 1280, "light") }))
@@ -71,9 +83,7 @@ func (p *person) listen(event any) {
 			p.fault(e.Entry.Text + " " + e.Entry.URL)
 		}
 	case *page.EventJavascriptDialogOpening:
-		p.mu.Lock()
-		p.dialogs = append(p.dialogs, e.Message)
-		p.mu.Unlock()
+		p.fault("a dialog: " + e.Message)
 		go func() { _ = chromedp.Run(p.ctx, page.HandleJavaScriptDialog(true)) }()
 	}
 }

@@ -1,15 +1,16 @@
 // What the pages do without this, they do with a click more.
 "use strict";
 
-// A choice that shows something is taken at once.
-for (const select of document.querySelectorAll("select[data-submit]")) {
-  select.addEventListener("change", () => select.form.requestSubmit());
-}
+// A browser may keep a page as it was for the way back to it, also beyond a logout,
+// and although it must not store it. That one is seen by nobody, and loaded anew.
+addEventListener("pagehide", () => { document.documentElement.hidden = true; });
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
-// What cannot be taken back is asked about.
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  form.addEventListener("submit", (event) => {
-    if (!window.confirm(form.dataset.confirm)) event.preventDefault();
+// A choice that shows something is taken at once, but from the keyboard: there each
+// arrow key is one, and the button beside it is for that.
+for (const select of document.querySelectorAll("select[data-submit]")) {
+  select.addEventListener("change", () => {
+    if (!select.matches(":focus-visible")) select.form.requestSubmit();
   });
 }
 
@@ -67,7 +68,6 @@ for (const log of document.querySelectorAll("[data-log]")) {
   });
   document.addEventListener("visibilitychange", () => document.hidden ? stop() : start());
   addEventListener("pagehide", stop);
-  addEventListener("pageshow", start);
   pause.hidden = false;
   log.scrollTop = log.scrollHeight;
   start();
