@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // stamped is a body of size bytes in which no two blocks are alike, and the
@@ -180,7 +182,7 @@ func TestHijackedAnswersHaveTheWriteDeadline(t *testing.T) {
 
 func TestHijackedAnswersDrain(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "write_timeout=10s")...)
+	p := start(t, httpEnv(t, 0, "write_timeout=10s", "listen=127.0.0.1:"+freeport.Take())...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	_, early := p.begin(earlyRequest("500ms"), 413)
 	tunnel, echo := p.begin(upgradeRequest, 101)

@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // httpEnv is the environment of http mode with the test function, which listens
 // after delay.
 func httpEnv(t *testing.T, delay time.Duration, env ...string) []string {
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := "127.0.0.1:" + freeport.Take()
 	return append([]string{
 		"mode=http", "fprocess=" + os.Args[0], "upstream_url=http://" + address,
 		fmt.Sprintf("%s=%s,tcp,%s", functionVariable, delay, address),

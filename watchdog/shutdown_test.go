@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestShutdownUnderLoad: under keep-alive load, a SIGTERM loses no request.
@@ -35,7 +37,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, append(c.env, "healthcheck_interval=600ms", "shutdown_min=300ms", "read_timeout=5s")...)
+			p := start(t, append(c.env, "listen=127.0.0.1:"+freeport.Take(), "healthcheck_interval=600ms", "shutdown_min=300ms", "read_timeout=5s")...)
 			p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 			address := strings.TrimPrefix(p.url, "http://")
 			var answered, connections, told atomic.Int64

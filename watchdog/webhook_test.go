@@ -24,6 +24,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 const hookSecret = "It's a Secret to Everybody"
@@ -231,9 +232,9 @@ func TestWebhookExpect(t *testing.T) {
 func TestWebhookBesideTokens(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
-	port := freePort(t)
+	port := freeport.Take()
 	p := start(t, hookEnv(t, "fprocess=cat", "jwt_auth=true", "jwt_auth_authority="+i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev",
-		fmt.Sprintf("metrics_port=%d", port))...)
+		"metrics_port="+port)...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "keys")
 	good := "Authorization: Bearer " + i.token(t, "dev:env", time.Hour)
 	bad := "Authorization: Bearer " + i.token(t, "dev:other", time.Hour)

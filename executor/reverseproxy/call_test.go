@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestClientGone: the upstream's connection closes when the client leaves, at
@@ -155,10 +157,7 @@ func TestIdleTimeoutCutsASilentResponse(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ln.Close()
-	h := startHop(t, ln.Addr().String(), hopConfig{})
+	h := startHop(t, "127.0.0.1:"+freeport.Take(), hopConfig{})
 	c := h.dial(t)
 	br := bufio.NewReader(c)
 	// The client's connection stays usable, small unread bodies included.

@@ -5,18 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // newProvider is one whose token endpoint answers the same to everybody.
@@ -44,14 +44,6 @@ func newProvider(t *testing.T, status int, answer map[string]any) (p *httptest.S
 	return p, asked
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 // TestRefreshWithoutID: some providers give no ID token for a refresh token; that
 // is no dead end.
 func TestRefreshWithoutID(t *testing.T) {
@@ -61,7 +53,7 @@ func TestRefreshWithoutID(t *testing.T) {
 	s := &store{filepath.Join(u.home, ".openfaas")}
 	require.NoError(t, os.Mkdir(s.dir, 0o700))
 	require.NoError(t, s.saveSettings(settings{Gateway: "http://127.0.0.1:1", Authority: p.URL, ClientID: "c", Grant: grantCode, RefreshToken: "r", ListenPort: 31111}))
-	code, _, stderr := u.run(t, "", "auth", "-g", "http://127.0.0.1:1", "--timeout", "50ms", "--listen-port", freePort(t))
+	code, _, stderr := u.run(t, "", "auth", "-g", "http://127.0.0.1:1", "--timeout", "50ms", "--listen-port", freeport.Take())
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "the last login has ended (the provider gives no ID token for the refresh token); log in again\n"+
 		"cannot open a browser: there is no display here\nOpen this page to log in:\n\n  "+p.URL+"/authorize?")
