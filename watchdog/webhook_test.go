@@ -402,7 +402,13 @@ func TestWebhookMemoryIsGivenBack(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, f, 10*time.Second, time.Millisecond, what)
 	}
-	eventually(func() bool { _, err := os.Stat(socket); return err == nil }, "a socket")
+	eventually(func() bool { // there is a file before anybody listens
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, "a listener")
 	body := strings.Repeat("x", 70_000)
 	post := "POST / HTTP/1.1\r\nHost: x\r\n"
 	for _, c := range []struct {
