@@ -138,20 +138,20 @@ func TestIdleTimeoutCutsASilentResponse(t *testing.T) {
 		readHead(br)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 		// Longer in all than the timeout, but never silent for long.
-		for range 10 {
+		for range 30 {
 			io.WriteString(c, chunk("x"))
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 		}
 		io.Copy(io.Discard, br)
 	})
-	h := startHop(t, up, hopConfig{options: Options{IdleTimeout: 150 * time.Millisecond}})
+	h := startHop(t, up, hopConfig{options: Options{IdleTimeout: time.Second}})
 	c := h.dial(t)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	require.NoError(t, err)
 	b, err := io.ReadAll(resp.Body)
 	require.Error(t, err)
-	require.Len(t, b, 10)
+	require.Len(t, b, 30)
 	<-closed
 }
 
