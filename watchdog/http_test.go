@@ -115,7 +115,7 @@ func TestColdStart(t *testing.T) {
 
 func TestHTTPModeTimeout(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "exec_timeout=200ms")...)
+	p := start(t, httpEnv(t, 0, "exec_timeout=1s")...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	for _, header := range []string{"X-Timeout: 1h", "X-Timeout: 50ms"} {
 		r := p.get("/slow", header)

@@ -51,7 +51,7 @@ func TestHealthAndLock(t *testing.T) {
 // Unready first, then no new connections, then what is in flight, then the end.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "healthcheck_interval=300ms")...)
+	p := start(t, httpEnv(t, 0, "healthcheck_interval=2s")...)
 	pid, err := strconv.Atoi(p.get("/pid").body)
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))

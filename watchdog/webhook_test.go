@@ -381,7 +381,7 @@ func TestWebhookMemoryIsGivenBack(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
 	settings, err := config.ParseWatchdog(hookEnv(t, "mode=inproc", "listen=unix://"+socket, "metrics_port=0", "healthcheck_interval=0",
-		"hmac_auth_max_body=100000", "suppress_lock=true", "read_timeout=300ms"))
+		"hmac_auth_max_body=100000", "suppress_lock=true", "read_timeout=1s"))
 	require.NoError(t, err)
 	w, err := New(Config{Settings: settings, Stderr: io.Discard, FastHandler: func(*fasthttp.RequestCtx) { panic("function") }})
 	require.NoError(t, err)
