@@ -84,7 +84,7 @@ func (c *Client) FinishImplicit(ctx context.Context, a Attempt, fragment url.Val
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{ID: raw, Expiry: id.Expiry, Claims: claims}, nil
+	return Tokens{ID: raw, Expiry: id.Expiry, Claims: claims, Origin: originOf(id, claims)}, nil
 }
 
 // checkAnswer refuses an authorization response that does not belong to the
@@ -136,7 +136,7 @@ func (c *Client) tokens(ctx context.Context, t *oauth2.Token, nonce string) (Tok
 			return Tokens{}, fmt.Errorf("the access token is not the one that the ID token was given with: %s", clean(err.Error()))
 		}
 	}
-	tokens.ID, tokens.Expiry, tokens.Claims = raw, id.Expiry, claims
+	tokens.ID, tokens.Expiry, tokens.Claims, tokens.Origin = raw, id.Expiry, claims, originOf(id, claims)
 	return tokens, nil
 }
 

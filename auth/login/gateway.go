@@ -19,7 +19,7 @@ type Gateway struct {
 	HTTP *http.Client
 }
 
-// ErrNoExchange says that a gateway has no IAM, or is a federated one.
+// ErrNoExchange says that a gateway has no IAM, is a federated one, or none at all.
 var ErrNoExchange = errors.New("it exchanges no tokens")
 
 // Exchange trades an ID token for an API token (RFC 8693). With functions, which
@@ -35,7 +35,8 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 		form.Set("scope", "function")
 		form["audience"] = functions
 	}
-	req, err := formRequest(ctx, strings.TrimRight(g.URL, "/")+"/oauth/token", form)
+	address := strings.TrimRight(g.URL, "/") + "/oauth/token"
+	req, err := formRequest(ctx, address, form)
 	if err != nil {
 		return Token{}, fmt.Errorf("the gateway's URL: %w", err)
 	}
@@ -45,11 +46,13 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 		return Token{}, fmt.Errorf("cannot reach the gateway: %w", tidy(err))
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusMethodNotAllowed {
-		return Token{}, fmt.Errorf("%s: %w: /oauth/token answered %s", g.URL, ErrNoExchange, clean(res.Status))
-	}
 	if res.StatusCode != http.StatusOK {
-		return Token{}, answeredRefusal(res, "the gateway", subjectToken)
+		err := answeredRefusal(res, subjectToken)
+		var refused *Refusal
+		if !errors.As(err, &refused) && res.StatusCode < http.StatusInternalServerError {
+			err = fmt.Errorf("%s: %w: it answered %s, without an OAuth error", address, ErrNoExchange, clean(res.Status))
+		}
+		return Token{}, err
 	}
 	var answer struct {
 		AccessToken string `json:"access_token"`
@@ -57,10 +60,10 @@ func (g Gateway) Exchange(ctx context.Context, subjectToken string, functions ..
 		ExpiresIn   int64  `json:"expires_in"`
 	}
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return Token{}, fmt.Errorf("the gateway's answer is no token (RFC 8693 section 2.2.1): %w", tidy(err))
+		return Token{}, fmt.Errorf("%s: %w: its answer is no token (RFC 8693 section 2.2.1): %w", address, ErrNoExchange, tidy(err))
 	}
 	if !sendable(answer.AccessToken) {
-		return Token{}, errors.New("the gateway's answer is no token (RFC 8693 section 2.2.1)")
+		return Token{}, fmt.Errorf("%s: %w: its answer is no token (RFC 8693 section 2.2.1)", address, ErrNoExchange)
 	}
 	if !strings.EqualFold(answer.TokenType, "Bearer") {
 		return Token{}, fmt.Errorf("the gateway gave a token of type %q; want Bearer", clean(answer.TokenType))

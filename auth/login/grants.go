@@ -36,7 +36,9 @@ func (c *Client) redeem(ctx context.Context, secrets []string, get func(context.
 
 // Refresh gets new tokens for a refresh token (RFC 6749 section 6). The
 // refresh token in them is the one to keep. There may be no ID token among them.
-func (c *Client) Refresh(ctx context.Context, refresh string) (Tokens, error) {
+// One that is not for the origin of the login is an ErrAnother; the zero origin,
+// which is not known, takes any.
+func (c *Client) Refresh(ctx context.Context, refresh string, origin Origin) (Tokens, error) {
 	if refresh == "" {
 		return Tokens{}, errors.New("there is no refresh token")
 	}
@@ -46,7 +48,20 @@ func (c *Client) Refresh(ctx context.Context, refresh string) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	return c.tokens(ctx, t, "")
+	tokens, err := c.tokens(ctx, t, "")
+	if err != nil {
+		return Tokens{}, err
+	}
+	if origin.Subject == "" {
+		return tokens, nil
+	}
+	if tokens.ID != "" {
+		if err := origin.check(tokens.Origin); err != nil {
+			return Tokens{}, err
+		}
+	}
+	tokens.Origin = origin // of which the nonce, for one, may not come again
+	return tokens, nil
 }
 
 // ClientCredentials logs the client itself in (RFC 6749 section 4.4). Most
@@ -104,7 +119,7 @@ func (c *Client) BeginDevice(ctx context.Context) (Device, error) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return Device{}, answeredRefusal(res, "the provider", c.oauth.ClientSecret)
+		return Device{}, answeredRefusal(res, c.oauth.ClientSecret)
 	}
 	var answer oauth2.DeviceAuthResponse
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
@@ -167,7 +182,7 @@ func (c *Client) Revoke(ctx context.Context, refresh string) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return answeredRefusal(res, "the provider", refresh, c.oauth.ClientSecret)
+		return answeredRefusal(res, refresh, c.oauth.ClientSecret)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func bounded(c *http.Client) *http.Client {
 		from := via[len(via)-1]
 		switch {
 		case via[0].Method != http.MethodGet: // codes, secrets and tokens are for that address alone
-			return fmt.Errorf("it redirects to %s://%s, which is not followed", req.URL.Scheme, req.URL.Host)
+			return fmt.Errorf("it redirects to %s://%s, which is not followed: is that its address?", req.URL.Scheme, req.URL.Host)
 		case from.URL.Scheme == "https" && req.URL.Scheme != "https":
 			return fmt.Errorf("it redirects to %s without TLS, which is not followed", req.URL.Host)
 		case len(via) == 5:
@@ -106,21 +106,30 @@ func refusal(err error, secrets ...string) error {
 		return tidy(err, secrets...)
 	}
 	if r.ErrorCode == "" {
-		return fmt.Errorf("the provider answered %s, without an OAuth error", clean(r.Response.Status))
+		return noOAuth(r.Response)
 	}
 	return &Refusal{Status: r.Response.StatusCode, Code: clean(r.ErrorCode, secrets...), Description: clean(r.ErrorDescription, secrets...)}
 }
 
 // answeredRefusal reads a *Refusal from an answer.
-func answeredRefusal(res *http.Response, who string, secrets ...string) error {
+func answeredRefusal(res *http.Response, secrets ...string) error {
 	var answer struct {
 		Code        string `json:"error"`
 		Description string `json:"error_description"`
 	}
 	if json.NewDecoder(res.Body).Decode(&answer) != nil || answer.Code == "" {
-		return fmt.Errorf("%s answered %s, without an OAuth error", who, clean(res.Status))
+		return noOAuth(res)
 	}
 	return &Refusal{Status: res.StatusCode, Code: clean(answer.Code, secrets...), Description: clean(answer.Description, secrets...)}
+}
+
+// noOAuth is for an answer that is no OAuth error, such as a proxy's.
+func noOAuth(res *http.Response) error {
+	at := clean(res.Request.URL.Redacted())
+	if res.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("%s answered %s, without an OAuth error: it, or a proxy before it, is in trouble", at, clean(res.Status))
+	}
+	return fmt.Errorf("%s answered %s, without an OAuth error", at, clean(res.Status))
 }
 
 // tidy makes an error clean that may quote what a server answered.

@@ -69,6 +69,8 @@ type Tokens struct {
 	Expiry time.Time
 	// Claims are the ID token's; nil without one.
 	Claims map[string]any
+	// Origin is what a later refresh has to be for; zero = there was no ID token.
+	Origin Origin
 }
 
 // Token is what the gateway gave in exchange.
@@ -164,7 +166,7 @@ func discover(ctx context.Context, client *http.Client, issuer string) (m metada
 	}
 	// A document may not speak for another issuer (Discovery 1.0, section 4.3).
 	if strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
-		return m, fmt.Errorf("%s is the metadata of another issuer, %q", page, clean(m.Issuer))
+		return m, fmt.Errorf("%s is the metadata of another issuer, %q: is that the provider's issuer URL?", page, clean(m.Issuer))
 	}
 	for name, endpoint := range map[string]string{"authorization_endpoint": m.Authorization, "token_endpoint": m.Token, "jwks_uri": m.Keys} {
 		if endpoint == "" {

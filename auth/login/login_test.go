@@ -37,18 +37,18 @@ func TestCode(t *testing.T) {
 	require.Equal(t, "alice", tokens.Claims["sub"])
 	require.WithinDuration(t, time.Now().Add(5*time.Minute), tokens.Expiry, 10*time.Second)
 
-	again, err := c.Refresh(t.Context(), tokens.Refresh)
+	again, err := c.Refresh(t.Context(), tokens.Refresh, tokens.Origin)
 	require.NoError(t, err)
 	require.NotEqual(t, tokens.Refresh, again.Refresh)
 	require.Equal(t, "alice", again.Claims["sub"])
 
-	_, err = c.Refresh(t.Context(), tokens.Refresh)
+	_, err = c.Refresh(t.Context(), tokens.Refresh, tokens.Origin)
 	var refused *Refusal
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, &Refusal{400, "invalid_grant", "no such refresh token: [secret]"}, refused)
 
 	require.NoError(t, c.Revoke(t.Context(), again.Refresh))
-	_, err = c.Refresh(t.Context(), again.Refresh)
+	_, err = c.Refresh(t.Context(), again.Refresh, Origin{})
 	require.ErrorAs(t, err, &refused)
 }
 
@@ -108,7 +108,7 @@ func TestFinishRefuses(t *testing.T) {
 				w.WriteHeader(502)
 				_, _ = w.Write([]byte("<html>" + r.PostForm.Encode()))
 			}
-		}, nil, "the provider answered 502 Bad Gateway, without an OAuth error"},
+		}, nil, "/token answered 502 Bad Gateway, without an OAuth error: it, or a proxy before it, is in trouble"},
 		{"without end", func(p *fakeProvider) {
 			p.token = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
@@ -325,6 +325,7 @@ func TestExchange(t *testing.T) {
 	require.Equal(t, "function", form.Get("scope"))
 	require.Equal(t, []string{"openfaas-fn:env", "dev:*"}, form["audience"])
 
+	noExchange := gateway.URL + "/oauth/token: it exchanges no tokens: "
 	for name, tc := range map[string]struct {
 		answer func(w http.ResponseWriter)
 		want   string
@@ -332,14 +333,16 @@ func TestExchange(t *testing.T) {
 		"refused": {func(w http.ResponseWriter) {
 			writeJSON(w, 400, map[string]any{"error": "invalid_request", "error_description": "No policies found for subject: alice the-id-token"})
 		}, "invalid_request: No policies found for subject: alice [secret]"},
-		"no endpoint": {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, gateway.URL + "/: it exchanges no tokens: /oauth/token answered 404 Not Found"},
-		"not JSON":    {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) }, "the gateway answered 502 Bad Gateway, without an OAuth error"},
+		"no endpoint":     {func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, noExchange + "it answered 404 Not Found, without an OAuth error"},
+		"a proxy's login": {func(w http.ResponseWriter) { http.Error(w, "<html>", http.StatusForbidden) }, noExchange + "it answered 403 Forbidden, without an OAuth error"},
+		"not JSON": {func(w http.ResponseWriter) { http.Error(w, "the-id-token", http.StatusBadGateway) },
+			gateway.URL + "/oauth/token answered 502 Bad Gateway, without an OAuth error: it, or a proxy before it, is in trouble"},
 		"without end": {func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat(" ", 2*maxAnswer))) },
-			"the gateway's answer is no token (RFC 8693 section 2.2.1): the answer is larger than 512 KiB"},
-		"no token": {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
+			noExchange + "its answer is no token (RFC 8693 section 2.2.1): the answer is larger than 512 KiB"},
+		"no token": {func(w http.ResponseWriter) { writeJSON(w, 200, map[string]any{}) }, noExchange + "its answer is no token (RFC 8693 section 2.2.1)"},
 		"for a terminal": {func(w http.ResponseWriter) {
 			writeJSON(w, 200, map[string]any{"access_token": "a\r\nX: y\x1b[31m", "token_type": "Bearer"})
-		}, "the gateway's answer is no token (RFC 8693 section 2.2.1)"},
+		}, noExchange + "its answer is no token (RFC 8693 section 2.2.1)"},
 		"another kind": {func(w http.ResponseWriter) {
 			writeJSON(w, 200, map[string]any{"access_token": "a", "token_type": "N_A"})
 		}, `the gateway gave a token of type "N_A"; want Bearer`},

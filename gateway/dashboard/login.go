@@ -225,19 +225,19 @@ func (d *Dashboard) exchange(ctx context.Context, tokens login.Tokens) (credenti
 	}
 	return credential{
 		authorization: "Bearer " + token.Access, token: token.Access, until: token.Expiry,
-		refresh: tokens.Refresh, claims: tokens.Claims,
+		refresh: tokens.Refresh, claims: tokens.Claims, origin: tokens.Origin,
 	}, nil
 }
 
 // refresh gets an API token for a refresh token.
-func (v *visit) refresh(refresh string) (credential, error) {
+func (v *visit) refresh(refresh string, origin login.Origin) (credential, error) {
 	client, err := v.client()
 	if err != nil {
 		return credential{}, err
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), 15*time.Second)
 	defer cancel()
-	tokens, err := client.Refresh(ctx, refresh)
+	tokens, err := client.Refresh(ctx, refresh, origin)
 	if err != nil {
 		return credential{}, err
 	}

@@ -117,7 +117,7 @@ func TestRenewal(t *testing.T) {
 	s.idp.subject.Store("bob")
 	s.clock.advance(31 * time.Minute)
 	require.Equal(t, "/ui/login?ended=1", b.get(t, "/ui/").location())
-	require.Contains(t, s.log.String(), "somebody else's")
+	require.Contains(t, s.log.String(), `its sub is \"bob\", and was \"alice\"`)
 
 	// Nor for somebody who is no longer known.
 	require.Equal(t, http.StatusOK, b.loginAtProvider(t).status)

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/gatehound/gatehound/auth/login"
 )
 
 // maxSessions bounds the memory that sessions take: the one that was idle for the
@@ -42,6 +44,7 @@ type credential struct {
 	until         time.Time      // when that ends; zero = never
 	refresh       string         // gets another; "" = nothing does
 	claims        map[string]any // of the ID token; nil = none
+	origin        login.Origin   // what the refresh token is for
 }
 
 // draft is a form that was sent when its session had ended.

@@ -322,7 +322,7 @@ func (v *visit) renew() error {
 		return nil
 	}
 	if c.refresh != "" {
-		fresh, err := v.refresh(c.refresh)
+		fresh, err := v.refresh(c.refresh, c.origin)
 		if err == nil {
 			return s.renew(fresh)
 		}

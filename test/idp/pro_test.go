@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -30,7 +31,12 @@ type terminal struct {
 
 func (p *person) types(t *testing.T, args ...string) *terminal {
 	t.Helper()
-	term := &terminal{cmd: p.command(args...), shown: new(output), ended: make(chan struct{})}
+	return start(t, p.command(args...))
+}
+
+func start(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	term := &terminal{cmd: cmd, shown: new(output), ended: make(chan struct{})}
 	var err error
 	term.pty, err = pty.Start(term.cmd)
 	require.NoError(t, err)
@@ -63,6 +69,13 @@ func (term *terminal) waits(t *testing.T, pattern string) string {
 		return found != nil
 	}, patience, 10*time.Millisecond, "%s is never shown", pattern)
 	return found[len(found)-1]
+}
+
+// enters what a person would.
+func (term *terminal) enters(t *testing.T, keys string) {
+	t.Helper()
+	_, err := term.pty.WriteString(keys)
+	require.NoError(t, err)
 }
 
 // exits with this code, having shown that.
@@ -158,6 +171,19 @@ func TestPro(t *testing.T) {
 	term = someone.types(t, "auth", "--gateway", g.url)
 	require.Contains(t, browse(t, term.waits(t, pageShown)), "You are logged in")
 	term.exits(t, 0, "the last login has ended (", "; log in again", "Logged in as "+user)
+
+	// Another person's token for it is refused, and the login has ended.
+	saved := someone.file(t, "config.yml")
+	others := strings.Replace(someone.file(t, "pro.yml"), "subject: "+user, "subject: id1", 1)
+	require.NotEqual(t, someone.file(t, "pro.yml"), others)
+	require.NoError(t, os.WriteFile(filepath.Join(someone.home, ".openfaas", "pro.yml"), []byte(others), 0o600))
+	someone.types(t, "auth", "--gateway", g.url).exits(t, 1, "pro: the provider's new ID token is not for the login that it renews: "+
+		`its sub is "`+user+`", and was "id1"`, "Log in again: faas-cli pro auth --gateway "+g.url)
+	require.Equal(t, saved, someone.file(t, "config.yml"))
+	require.Contains(t, someone.file(t, "pro.yml"), `refresh_token: ""`)
+	term = someone.types(t, "auth", "--gateway", g.url)
+	require.Contains(t, browse(t, term.waits(t, pageShown)), "You are logged in")
+	term.exits(t, 0, "Logged in as "+user)
 
 	// What is in the tokens.
 	decoded, err := someone.command("auth", "--gateway", g.url, "--pretty").Output()
@@ -290,8 +316,7 @@ func TestProRefused(t *testing.T) {
 	first.waits(t, pageShown)
 	someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", refusedPort).
 		exits(t, 1, "address already in use; is another login under way?")
-	_, err := first.pty.Write([]byte{3})
-	require.NoError(t, err)
+	first.enters(t, "\x03")
 	first.exits(t, 1, "pro: interrupted")
 
 	// A provider that is asked for another's client.
@@ -299,4 +324,56 @@ func TestProRefused(t *testing.T) {
 	nobody.exits(t, 1, "is "+p.issuer+"/realms/x the provider's issuer URL?")
 	gone := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--timeout", "50ms", "--listen-port", refusedPort)
 	gone.exits(t, 1, "nobody logged in within 50ms")
+}
+
+// TestProTyped: what is typed at the terminal is not shown, however long it is, and
+// the terminal is as it was afterwards.
+func TestProTyped(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	g := startGateway(t, objects(p.issuer, []string{serviceClient}, []string{serviceClient}))
+	// In a shell that goes on, as people's do.
+	inShell := func(t *testing.T, someone *person, args ...string) *terminal {
+		t.Helper()
+		cmd := someone.command(args...)
+		script := append([]string{"-c", `"$@"; code=$?; /bin/stty -a; exit $code`, "sh"}, cmd.Args...)
+		shell := exec.Command("/bin/sh", script...)
+		shell.Env = cmd.Env
+		return start(t, shell)
+	}
+	restored := func(t *testing.T, term *terminal) {
+		t.Helper()
+		require.Regexp(t, `(?s) opost .* isig icanon .* echo `, strings.ReplaceAll(term.shown.String(), "\r\n", " "))
+	}
+	machine := []string{"auth", "-g", g.url, "--authority", p.issuer, "--client-id", serviceClient, "--grant", "client_credentials", "--client-secret-file"}
+	for _, file := range []string{"-", "/dev/tty"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			term := inShell(t, &person{t.TempDir()}, append(machine, file)...)
+			term.waits(t, `Client secret \(it is not shown\): `)
+			term.enters(t, "verysecrex\x7ft\r")
+			term.exits(t, 0, "Logged in as "+serviceClient)
+			restored(t, term)
+			require.NotContains(t, term.shown.String(), "verysec")
+		})
+	}
+	t.Run("a long token", func(t *testing.T) {
+		t.Parallel()
+		term := inShell(t, &person{t.TempDir()}, "auth", "-g", g.url, "--token-file", "-")
+		term.waits(t, `Token \(it is not shown\): `)
+		// Longer than what a terminal's own lines take, and all of it comes.
+		claims := base64.RawURLEncoding.EncodeToString([]byte(`{"groups":"` + strings.Repeat("long ", 1000) + `","iss":"https://idp.example","sub":"alice"}`))
+		term.enters(t, "eyJhbGciOiJFUzI1NiJ9."+claims+".c2lnbmF0dXJl\r")
+		term.exits(t, 1, "issuer https://idp.example is not a registered JwtIssuer", `sub: "alice"`)
+		restored(t, term)
+	})
+	t.Run("Ctrl-C", func(t *testing.T) {
+		t.Parallel()
+		term := inShell(t, &person{t.TempDir()}, append(machine, "-")...)
+		term.waits(t, `Client secret \(it is not shown\): `)
+		term.enters(t, "verysecret\x03")
+		term.exits(t, 1, "pro: interrupted")
+		restored(t, term)
+		require.NotContains(t, term.shown.String(), "verysec")
+	})
 }

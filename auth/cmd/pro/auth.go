@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,12 +73,12 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	f.StringVar(&o.Authority, "authority", "", "the OpenID provider's issuer URL")
 	f.StringVar(&o.ClientID, "client-id", "", "what the provider knows us by")
 	f.StringVar(&o.clientSecret, "client-secret", "", "its secret; prefer --client-secret-file: others see the flags of programs that run")
-	f.StringVar(&o.ClientSecretFile, "client-secret-file", "", "file with the secret; - is stdin")
+	f.StringVar(&o.ClientSecretFile, "client-secret-file", "", "file with the secret; - is stdin, or is typed, and not shown")
 	f.StringVar(&o.Grant, "grant", grantCode, strings.Join(grants, ", "))
 	f.StringVar(&o.scope, "scope", "openid profile email", "scopes to ask for; with offline_access some providers give a refresh token")
 	f.StringVar(&o.Audience, "audience", "", "audience to ask for, where the provider wants to be told")
 	f.StringVar(&o.token, "token", "", "a token of the provider's, in place of logging in; prefer --token-file")
-	f.StringVar(&o.tokenFile, "token-file", "", "file with it; - is stdin")
+	f.StringVar(&o.tokenFile, "token-file", "", "file with it; - is stdin, or is typed, and not shown")
 	f.BoolVar(&o.NoExchange, "no-exchange", false, "keep the provider's token, as for a federated gateway; with --print-token or --pretty, print it only")
 	f.BoolVar(&o.printToken, "print-token", false, "print the token")
 	f.BoolVar(&o.pretty, "pretty", false, "print the token's header and payload")
@@ -90,7 +88,7 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	f.DurationVar(&o.patience, "timeout", 5*time.Minute, "how long to wait for you")
 	tlsFlags(c, &o.CA, &o.insecure)
 
-	f.StringVar(&o.authURL, "auth-url", "", "older: the provider's authorization or token endpoint, in place of --authority")
+	f.StringVar(&o.authURL, "auth-url", "", "older: the provider's authorization or token endpoint, in place of --authority; it prints the token, too")
 	f.StringVar(&o.tokenURL, "token-url", "", "older: its token endpoint")
 	f.BoolVar(&o.launch, "launch-browser", true, "older: =false is --no-browser")
 	f.Bool("eula", false, "older: there is nothing to agree to")
@@ -135,17 +133,23 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 	if err := l.connect(); err != nil {
 		return err
 	}
+	if !o.hasToken() { // not while others wait for the lock
+		if err := l.readClientSecret(ctx); err != nil {
+			return err
+		}
+	}
 
 	then := func(ctx context.Context, tokens login.Tokens) error { return l.explain(l.finish(ctx, o, tokens)) }
 	if o.hasToken() {
-		token, err := p.readSecret(ctx, o.token, o.tokenFile)
-		if err != nil {
-			return fmt.Errorf("--token-file: %w", err)
+		token := o.token
+		if o.tokenFile != "" {
+			if token, err = p.readSecret(ctx, "Token", o.tokenFile); err != nil {
+				return fmt.Errorf("--token-file: %w", err)
+			}
 		}
-		if token == "" {
+		if token = strings.TrimSpace(token); token == "" {
 			return usage("the token is empty")
 		}
-		l.settings = settings{Gateway: o.Gateway, CA: o.CA, NoExchange: o.NoExchange}
 		return then(ctx, login.Tokens{ID: token})
 	}
 	if refresh {
@@ -245,41 +249,6 @@ func (o *authOptions) printsOnly() bool {
 func take[T any](given bool, to *T, remembered T) {
 	if !given {
 		*to = remembered
-	}
-}
-
-// readSecret returns a flag's secret, or its file's.
-func (p program) readSecret(ctx context.Context, text, file string) (string, error) {
-	if file == "" {
-		return text, nil
-	}
-	in := p.stdin
-	if f, ok := in.(*os.File); ok && file == "-" {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.say("reading from the terminal, until Ctrl-D")
-		}
-	}
-	var data []byte
-	read := make(chan error, 1)
-	go func() { // a terminal, or a pipe, may never come to its end
-		if file != "-" {
-			f, err := os.Open(file)
-			if err != nil {
-				read <- err
-				return
-			}
-			defer f.Close()
-			in = f
-		}
-		var err error
-		data, err = io.ReadAll(io.LimitReader(in, 1<<20))
-		read <- err
-	}()
-	select {
-	case err := <-read:
-		return strings.TrimSpace(string(data)), err
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
 	}
 }
 

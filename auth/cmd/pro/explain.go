@@ -26,6 +26,9 @@ func (l *session) explain(err error) error {
 	var expired *login.ExpiredError
 	var advice string
 	switch {
+	case errors.As(err, &refused) && l.subject != "" && refused.Status >= http.StatusInternalServerError:
+		advice = "That is not for the token: its log says why, and it may be better later."
+		err = fmt.Errorf("the gateway cannot exchange it: %w", err)
 	case errors.As(err, &refused) && l.subject != "": // the gateway's
 		advice = l.explainGateway(refused)
 		err = fmt.Errorf("the gateway refuses the token: %w", err)
@@ -35,7 +38,9 @@ func (l *session) explain(err error) error {
 	case errors.As(err, &expired):
 		advice = l.clocks.text()
 	case errors.Is(err, login.ErrNoExchange):
-		advice = "Is this an OpenFaaS gateway with IAM? A federated one takes the provider's token: --no-exchange keeps that"
+		advice = "Is this an OpenFaaS gateway with IAM (--gateway)? A federated one takes the provider's token: --no-exchange keeps that."
+	case errors.Is(err, login.ErrAnother):
+		advice = "It is refused, and the refresh token forgotten. Log in again: faas-cli pro auth --gateway " + l.settings.Gateway
 	default:
 		if advice = networkAdvice(err); advice == "" {
 			advice = l.clocks.text() // it may be why
@@ -54,7 +59,13 @@ var providerAdvice = map[string]string{
 	"unsupported_grant_type": "The provider has no such --grant.",
 	"invalid_scope":          "The provider does not give this client one of --scope.",
 	"invalid_target":         "The provider knows no such --audience.",
+	"server_error":           "The provider is in trouble: try again later.",
+
+	"temporarily_unavailable": "The provider is in trouble: try again later.",
 }
+
+// maxShown is how much of a claim is shown beside a refusal, in characters.
+const maxShown = 500
 
 // explainGateway says what the gateway saw, and what would have it say yes.
 func (l *session) explainGateway(r *login.Refusal) string {
@@ -69,7 +80,11 @@ func (l *session) explainGateway(r *login.Refusal) string {
 	}
 	for _, name := range c.names() {
 		value, _ := json.Marshal(c[name])
-		fmt.Fprintf(&out, "  %s: %s\n", printable(name), printable(string(value)))
+		text := []rune(printable(string(value)))
+		if len(text) > maxShown {
+			text = append(text[:maxShown], []rune("… (--no-exchange --pretty shows all of it)")...)
+		}
+		fmt.Fprintf(&out, "  %s: %s\n", printable(name), string(text))
 	}
 	iss, _ := json.Marshal(c["iss"])
 	sub, _ := json.Marshal(c["sub"])

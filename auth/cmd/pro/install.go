@@ -66,7 +66,12 @@ func (p program) runInstall(force bool) error {
 		default:
 			said = "Replaced"
 		}
-		if err := replaceFile(path, program, 0o755); err != nil {
+		temporary, err := writeBeside(path, program, 0o755)
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(temporary, path); err != nil {
+			_ = os.Remove(temporary)
 			return err
 		}
 		p.say("%s %s", said, path)

@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, p program) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), errInterrupted), errors.Is(err, errInterrupted):
 		p.say("\npro: interrupted")
 		return exitFailed
 	case errors.As(err, &failed) && !errors.As(err, &misused):

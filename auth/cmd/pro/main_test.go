@@ -171,7 +171,9 @@ func must[T any](v T, err error) T {
 
 func TestTokenEnded(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t, gives(tokenUntil(time.Now().Add(-time.Hour), "alice")))
+	end := time.Now().Add(-time.Hour)
+	ended := end.Format("2006-01-02 15:04")
+	g := newGateway(t, gives(tokenUntil(end, "alice")))
 	u := newUser(t)
 	u.env["OPENFAAS_URL"] = g.URL
 	code, _, _ := u.run(t, unsigned(map[string]any{"sub": "alice"}), "auth", "--token-file", "-")
@@ -179,7 +181,7 @@ func TestTokenEnded(t *testing.T) {
 	code, stdout, stderr := u.run(t, "", "token", "--function", "*")
 	require.Equal(t, 1, code)
 	require.Empty(t, stdout)
-	require.Equal(t, "pro: the login at "+g.URL+" has ended: faas-cli pro auth --gateway "+g.URL+"\n", stderr)
+	require.Equal(t, "pro: the login at "+g.URL+" has ended, at "+ended+" by this computer's clock: faas-cli pro auth --gateway "+g.URL+" --token-file FILE\n", stderr)
 }
 
 // TestExplain: each refusal says what was seen, and who can do what about it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -49,22 +50,46 @@ func newProvider(t *testing.T, status int, answer map[string]any) (p *httptest.S
 func TestRefreshWithoutID(t *testing.T) {
 	t.Parallel()
 	p, _ := newProvider(t, 200, map[string]any{"access_token": "a", "token_type": "Bearer"})
+	g := newGateway(t, gives("api"))
 	u := newUser(t)
 	s := &store{filepath.Join(u.home, ".openfaas")}
 	require.NoError(t, os.Mkdir(s.dir, 0o700))
-	require.NoError(t, s.saveSettings(settings{Gateway: "http://127.0.0.1:1", Authority: p.URL, ClientID: "c", Grant: grantCode, RefreshToken: "r", ListenPort: 31111}))
-	code, _, stderr := u.run(t, "", "auth", "-g", "http://127.0.0.1:1", "--timeout", "50ms", "--listen-port", freeport.Take())
+	require.NoError(t, s.saveSettings(settings{Gateway: g.URL, Authority: p.URL, ClientID: "c", Grant: grantCode, RefreshToken: "r", ListenPort: 31111}))
+	code, _, stderr := u.run(t, "", "auth", "-g", g.URL, "--timeout", "50ms", "--listen-port", freeport.Take())
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "the last login has ended (the provider gives no ID token for the refresh token); log in again\n"+
 		"cannot open a browser: there is no display here\nOpen this page to log in:\n\n  "+p.URL+"/authorize?")
 	require.Contains(t, stderr, "pro: nobody logged in within 50ms\n")
 }
 
+// TestNobodyAsked: nobody logs in for a gateway that is not reached.
+func TestNobodyAsked(t *testing.T) {
+	t.Parallel()
+	p, _ := newProvider(t, 200, nil)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	for gateway, want := range map[string]string{
+		"http://127.0.0.1:1": "Nobody listens at 127.0.0.1:1: is it running",
+		secure.URL:           "give that one's certificate by --ca.",
+	} {
+		for _, grant := range []string{grantCode, grantImplicit, grantDevice} {
+			code, stdout, stderr := newUser(t).run(t, "", "auth", "-g", gateway, "--authority", p.URL, "--client-id", "c", "--grant", grant, "--listen-port", freeport.Take())
+			require.Equal(t, 1, code)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, "pro: cannot reach the gateway at "+gateway+": ")
+			require.Contains(t, stderr, want)
+			require.NotContains(t, stderr, "/authorize")
+		}
+	}
+}
+
 func TestDeviceTimeout(t *testing.T) {
 	t.Parallel()
 	p, _ := newProvider(t, 400, map[string]any{"error": "authorization_pending"})
 	u := newUser(t)
-	code, _, stderr := u.run(t, "", "auth", "--authority", p.URL, "--client-id", "c", "--grant", "device", "--timeout", "50ms")
+	code, _, stderr := u.run(t, "", "auth", "-g", newGateway(t, gives("api")).URL, "--authority", p.URL, "--client-id", "c", "--grant", "device", "--timeout", "50ms")
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "pro: the provider refuses: expired_token: nobody typed the code in time\n")
 }

@@ -42,12 +42,8 @@ func (l *session) connect() error {
 
 // discover asks a provider, with what we are to it.
 func (l *session) discover(ctx context.Context, authority string) (*login.Client, error) {
-	if l.secret == "" && l.settings.ClientSecretFile != "" {
-		secret, err := l.readSecret(ctx, "", l.settings.ClientSecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("--client-secret-file: %w", err)
-		}
-		l.secret = secret
+	if err := l.readClientSecret(ctx); err != nil {
+		return nil, err
 	}
 	return login.Discover(ctx, login.Config{
 		Issuer: authority, ClientID: l.settings.ClientID, ClientSecret: l.secret,
@@ -69,6 +65,11 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 	if err != nil {
 		return l.explain(err)
 	}
+	if o.Grant != grantMachine && !l.settings.NoExchange {
+		if err := l.reach(ctx); err != nil { // better now than when somebody has logged in
+			return l.explain(err)
+		}
+	}
 	var tokens login.Tokens
 	switch o.Grant {
 	case grantMachine:
@@ -82,6 +83,21 @@ func (l *session) logIn(ctx context.Context, o authOptions, then func(context.Co
 		return l.explain(err)
 	}
 	return then(ctx, tokens)
+}
+
+// reach tells whether the gateway answers, whatever it says.
+func (l *session) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, l.settings.Gateway+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := l.http.Transport.RoundTrip(req) // a redirect is an answer
+	if err != nil {
+		return fmt.Errorf("cannot reach the gateway at %s: %w", l.settings.Gateway, err)
+	}
+	return res.Body.Close()
 }
 
 func (l *session) byDevice(ctx context.Context, c *login.Client, patience time.Duration) (login.Tokens, error) {
@@ -152,9 +168,10 @@ func (l *session) refreshed(ctx context.Context, o authOptions) error {
 	return l.report(o, token)
 }
 
-// renewable tells whether renew needs nobody to log in.
+// renewable tells whether renew needs nobody to log in. A token that was given is
+// not renewed as whoever had logged in before.
 func (s settings) renewable() bool {
-	return s.Authority != "" && (s.RefreshToken != "" || s.Grant == grantMachine && s.ClientSecretFile != "")
+	return s.Authority != "" && !s.GivenToken && (s.RefreshToken != "" || s.Grant == grantMachine && s.ClientSecretFile != "")
 }
 
 // renew gets a new token for the gateway without anybody logging in, and saves it. It
@@ -166,17 +183,34 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 		return login.Token{}, err
 	}
 	if found && r.RefreshToken != "" {
-		l.settings.RefreshToken = r.RefreshToken // another run's
+		l.settings.RefreshToken, l.settings.Origin = r.RefreshToken, r.Origin // another run's
 	}
 	c, err := l.discover(ctx, l.settings.Authority)
 	if err != nil {
 		return login.Token{}, err
 	}
+	if err := l.store.checkSpace(); err != nil { // what comes for a refresh token must not be lost
+		return login.Token{}, err
+	}
+	// What is under way at a Ctrl-C has a moment, for the same reason.
+	grace, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(3*time.Second, func() { cancel(context.Cause(ctx)) })
+	})
+	defer stop()
 	var tokens login.Tokens
 	if l.settings.RefreshToken == "" { // see renewable
-		tokens, err = c.ClientCredentials(ctx)
+		tokens, err = c.ClientCredentials(grace)
 	} else {
-		tokens, err = c.Refresh(ctx, l.settings.RefreshToken)
+		tokens, err = c.Refresh(grace, l.settings.RefreshToken, l.settings.Origin)
+	}
+	if errors.Is(err, login.ErrAnother) {
+		// Whoever's the new one is, this login has come to its end.
+		l.settings.RefreshToken = ""
+		if err := l.store.saveSettings(l.settings); err != nil {
+			return login.Token{}, err
+		}
 	}
 	if err != nil {
 		var refused *login.Refusal
@@ -188,7 +222,7 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 		return login.Token{}, errors.New("the provider gives no ID token for the refresh token")
 	}
 	// The old one may be spent, whatever comes now.
-	l.settings.RefreshToken = tokens.Refresh
+	l.settings.RefreshToken, l.settings.Origin = tokens.Refresh, tokens.Origin
 	if err := l.store.saveSettings(l.settings); err != nil {
 		return login.Token{}, err
 	}
@@ -232,9 +266,17 @@ func (l *session) finish(ctx context.Context, o authOptions, tokens login.Tokens
 	if err := l.store.saveCredential(credential{Gateway: l.settings.Gateway, Auth: oauth2Auth, Token: token.Access}); err != nil {
 		return err
 	}
-	l.settings.RefreshToken = tokens.Refresh
+	l.settings.RefreshToken, l.settings.Origin = tokens.Refresh, tokens.Origin
 	if l.settings.ClientSecretFile == "-" {
 		l.settings.ClientSecretFile = ""
+	}
+	if o.hasToken() { // how somebody logs in here stays, with the refresh token as it is now
+		r, _, err := l.store.settings(l.settings.Gateway)
+		if err != nil {
+			return err
+		}
+		r.Gateway, r.CA, r.NoExchange, r.GivenToken = l.settings.Gateway, l.settings.CA, l.settings.NoExchange, true
+		l.settings = r
 	}
 	if err := l.store.saveSettings(l.settings); err != nil {
 		return err
@@ -273,7 +315,7 @@ func (l *session) print(o authOptions, token string) error {
 		_, err = fmt.Fprintln(l.stdout, text)
 		return err
 	}
-	if o.printToken {
+	if o.printToken || o.authURL != "" && !o.given("print-token") { // the older form always did
 		_, err := fmt.Fprintln(l.stdout, token)
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/gatehound/gatehound/auth/login"
 )
 
 // store is faas-cli's folder: its file of logins, and beside it ours.
@@ -42,6 +45,10 @@ type settings struct {
 	CA               string   `yaml:"ca"`
 	NoExchange       bool     `yaml:"no_exchange"`
 	RefreshToken     string   `yaml:"refresh_token"`
+	// Origin is what the refresh token is for.
+	Origin login.Origin `yaml:"origin,flow"`
+	// GivenToken tells that config.yml has what was made of a --token.
+	GivenToken bool `yaml:"given_token"`
 }
 
 // home is the user's folder.
@@ -79,7 +86,7 @@ func openStore(getenv func(string) string) (*store, error) {
 // lock keeps other runs of ours from both files, until unlock.
 func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, err
+		return nil, notSaved(err)
 	}
 	l := flock.New(filepath.Join(s.dir, "pro.lock"), flock.SetPermissions(0o600))
 	// Longer than whoever has it may wait for a provider and a gateway.
@@ -87,9 +94,9 @@ func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 	defer cancel()
 	if _, err := l.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+			return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), cause)
 		}
-		return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), err)
+		return nil, notSaved(fmt.Errorf("cannot lock: %w", err)) // a folder of a network may have no locks
 	}
 	return func() { _ = l.Close() }, nil
 }
@@ -108,8 +115,43 @@ func (p program) check(ctx context.Context, s *store, gateway string) error {
 		return err
 	}
 	defer unlock()
-	_, _, err = s.credential(gateway)
-	return err
+	if _, _, err := s.credential(gateway); err != nil {
+		return err
+	}
+	return s.checkSpace()
+}
+
+// checkSpace tells whether both files can be written. It wants the lock.
+func (s *store) checkSpace() error {
+	for _, name := range []string{credentialsFile, settingsFile} {
+		path := target(filepath.Join(s.dir, name))
+		size := int64(32 << 10) // what may come
+		if info, err := os.Stat(path); err == nil {
+			size += info.Size()
+		}
+		temporary, err := prepare(path, make([]byte, size))
+		if err != nil {
+			return err
+		}
+		_ = os.Remove(temporary)
+	}
+	return nil
+}
+
+// prepare writes what is to be renamed to path.
+func prepare(path string, data []byte) (temporary string, err error) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o200 == 0 { // renaming does not mind
+		return "", notSaved(fmt.Errorf("%s is read-only", path))
+	}
+	if temporary, err = writeBeside(path, data, 0o600); err != nil {
+		return "", notSaved(err)
+	}
+	return temporary, nil
+}
+
+// notSaved is for who cannot write there.
+func notSaved(err error) error {
+	return fmt.Errorf("logins cannot be saved: %w; mend that, or have $OPENFAAS_CONFIG name another folder", err)
 }
 
 const (
@@ -129,9 +171,9 @@ func (s *store) settings(gateway string) (r settings, found bool, err error) {
 
 func (s *store) get(file, list, gateway string, v any) (bool, error) {
 	path := filepath.Join(s.dir, file)
-	e, err := read(path, list)
+	_, e, err := read(path, list)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", path, err)
+		return false, err
 	}
 	found, err := e.get(gateway, v)
 	if err != nil {
@@ -157,33 +199,66 @@ func (s *store) removeSettings(gateway string) error {
 	return s.edit(settingsFile, settingsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
 }
 
+// edit changes a file, on top of what faas-cli, which knows no lock, may have
+// written to it meanwhile.
 func (s *store) edit(file, list, gateway string, change func(*entries) (bool, error)) error {
 	path := filepath.Join(s.dir, file)
-	e, err := read(path, list)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	for range 10 {
+		before, e, err := read(path, list)
+		if err != nil {
+			return err
+		}
+		if changed, err := change(e); err != nil || !changed {
+			return err
+		}
+		after, err := e.bytes(gateway)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		temporary, err := prepare(target(path), after)
+		if err != nil {
+			return err
+		}
+		if now, err := readFile(path); err != nil || !bytes.Equal(now, before) {
+			_ = os.Remove(temporary)
+			continue
+		}
+		if err := os.Rename(temporary, target(path)); err != nil {
+			_ = os.Remove(temporary)
+			return notSaved(err)
+		}
+		return nil
 	}
-	if changed, err := change(e); err != nil || !changed {
-		return err
-	}
-	data, err := e.bytes(gateway)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return replaceFile(target(path), data, 0o600)
+	return notSaved(fmt.Errorf("%s changes all the time: some other program writes it", path))
 }
 
-func read(path, list string) (*entries, error) {
+// readFile returns what is in a file; nothing if there is none.
+func readFile(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
-	if err == nil && len(data) == 0 {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func read(path, list string) (data []byte, e *entries, err error) {
+	for i := range 2 {
+		if data, err = readFile(path); err != nil {
+			return nil, nil, fmt.Errorf("logins cannot be read: %w; mend that, or have $OPENFAAS_CONFIG name another folder", err)
+		}
+		if e, err = parseEntries(data, list); err == nil && len(data) > 0 {
+			return data, e, nil
+		}
 		// faas-cli empties its file, then writes it: we may have come in between.
+		if _, gone := os.Stat(path); i > 0 || gone != nil {
+			break
+		}
 		time.Sleep(100 * time.Millisecond)
-		data, err = os.ReadFile(path)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w; mend that by hand", path, err)
 	}
-	return parseEntries(data, list)
+	return data, e, nil
 }
 
 // target is where symbolic links lead, which are to stay what they are.
@@ -201,18 +276,18 @@ func target(path string) string {
 	return path
 }
 
-// replaceFile puts data into the place of a file, or of a symbolic link, at once:
-// whoever reads it, even after a crash, finds the old or the new. Callers keep
-// others from doing so at the same time.
-func replaceFile(path string, data []byte, mode os.FileMode) error {
+// writeBeside writes what is to be renamed to path: whoever reads that, even after
+// a crash, finds the old or the new. Callers keep others from doing so at the same
+// time.
+func writeBeside(path string, data []byte, mode os.FileMode) (temporary string, err error) {
 	dir, name := filepath.Split(path)
-	temporary := filepath.Join(dir, "."+name+".new")
+	temporary = filepath.Join(dir, "."+name+".new")
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a run that was killed
-		return err
+		return "", err
 	}
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -224,11 +299,9 @@ func replaceFile(path string, data []byte, mode os.FileMode) error {
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
 	if err != nil {
 		_ = os.Remove(temporary)
+		return "", err
 	}
-	return err
+	return temporary, nil
 }

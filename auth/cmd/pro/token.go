@@ -110,7 +110,11 @@ func (l *session) apiToken(ctx context.Context) (string, error) {
 		return c.Token, err
 	}
 	if !l.settings.renewable() {
-		return "", fmt.Errorf("the login at %s has ended: faas-cli pro auth --gateway %[1]s", gateway)
+		again := "faas-cli pro auth --gateway " + gateway
+		if l.settings.Authority == "" {
+			again += " --token-file FILE"
+		}
+		return "", fmt.Errorf("the login at %s has ended, at %s by this computer's clock: %s", gateway, end(c.Token).Local().Format("2006-01-02 15:04"), again)
 	}
 	token, err := l.renew(ctx)
 	if l.providerRefused {
@@ -119,13 +123,21 @@ func (l *session) apiToken(ctx context.Context) (string, error) {
 	return token.Access, err
 }
 
-// ended tells whether a token is past its end, or about to be. What does not say
-// so has none.
-func ended(token string) bool {
+// end is when a token ends; zero = it does not say so, or never.
+func end(token string) time.Time {
 	claims, err := decode(token)
 	if err != nil {
-		return false
+		return time.Time{}
 	}
 	exp, ok := claims.number("exp")
-	return ok && time.Until(time.Unix(int64(exp), 0)) < 20*time.Second
+	if !ok {
+		return time.Time{}
+	}
+	return time.Unix(int64(exp), 0)
+}
+
+// ended tells whether a token is past its end, or about to be.
+func ended(token string) bool {
+	e := end(token)
+	return !e.IsZero() && time.Until(e) < 20*time.Second
 }
