@@ -15,6 +15,7 @@ import (
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -35,7 +36,13 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		}
 		return caller{name: "anybody", granted: everything, byBrowser: true}, nil
 	}
-	if g.config.Admin.Match(authorization) {
+	right := g.config.Admin.Match(authorization)
+	if g.config.Admin.Set() {
+		if err := g.tell(ctx, authorization, right); err != nil {
+			return caller{}, err
+		}
+	}
+	if right {
 		name := g.config.Admin.User()
 		return caller{name: name, actor: &types.Actor{Sub: name}, granted: everything, byBrowser: true}, nil
 	}
@@ -55,6 +62,23 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 		err = &provider.Error{Status: http.StatusInternalServerError, Message: "API tokens cannot be verified"}
 	}
 	return who, err
+}
+
+// tell refuses to say whether a password is right, where too many were wrong. The
+// dashboard counts what people try there by itself: it is where they come from.
+func (g *Gateway) tell(ctx *fasthttp.RequestCtx, authorization [][]byte, right bool) error {
+	sent := basicauth.Sent(authorization)
+	if sent == nil || g.config.Guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
+		return nil
+	}
+	var forwardedFor []string
+	for _, value := range headerValues(ctx, "X-Forwarded-For") {
+		forwardedFor = append(forwardedFor, string(value))
+	}
+	if g.config.Guesses.Tell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
+		return nil
+	}
+	return &provider.Error{Status: http.StatusTooManyRequests, Message: "too many wrong passwords were tried: try again in a second"}
 }
 
 // bearer returns who has an API token.

@@ -130,7 +130,15 @@ func (g *Gateway) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 		if err := g.foreignPage(ctx, string(ctx.Host())); err != nil {
 			return caller{}, err
 		}
-		return g.plugin.admit(ctx, w)
+		g.config.Dashboard.hideCookies(ctx)
+		who, err := g.plugin.admit(ctx, w)
+		var refusal *pluginRefusal
+		if err == nil || errors.As(err, &refusal) {
+			if tooMany := g.tell(ctx, headerValues(ctx, "Authorization"), err == nil); tooMany != nil {
+				return caller{}, tooMany
+			}
+		}
+		return who, err
 	}
 	who, err := g.authenticate(ctx)
 	if err == nil && who.byBrowser {
@@ -272,7 +280,7 @@ func (g *Gateway) answerError(ctx *fasthttp.RequestCtx, what string, err error) 
 				ctx.Response.Header.Add("WWW-Authenticate", `Basic realm="Restricted"`)
 			}
 			ctx.Response.Header.Add("WWW-Authenticate", `Bearer realm="Restricted"`)
-		case http.StatusServiceUnavailable:
+		case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 			ctx.Response.Header.Set("Retry-After", "1")
 		}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -179,14 +179,14 @@ func TestFunctionsDoNotSeeCookies(t *testing.T) {
 	t.Parallel()
 	address := serveBeside(t, "", func(w http.ResponseWriter, r *http.Request) {
 		for _, cookie := range []string{
-			"a=1", "gatehound-session=x; Path=/ui/", "__Secure-gatehound-session=x; Secure", "=gatehound-session=x; Path=/ui/", "Gatehound-Login=x", "b=2; Path=/gatehound-x",
+			"a=1", "gatehound-session=x; Path=/ui/", "__Host-gatehound-session=x; Secure", "=gatehound-session=x; Path=/ui/", "Gatehound-Login=x", "b=2; Path=/gatehound-x",
 		} {
 			w.Header().Add("Set-Cookie", cookie)
 		}
 		w.WriteHeader(http.StatusEarlyHints)
 		_, _ = io.WriteString(w, strings.Join(r.Header.Values("Cookie"), "|"))
 	})
-	response, body := ask(t, address, "GET", "/function/env", "", "", "Cookie: a=1; gatehound-session=secret; b=2", "Cookie: __Secure-gatehound-session=secret; c=3")
+	response, body := ask(t, address, "GET", "/function/env", "", "", "Cookie: a=1; gatehound-session=secret; b=2", "Cookie: __Host-gatehound-session=secret; c=3")
 	require.Equal(t, []string{"a=1", "b=2; Path=/gatehound-x"}, response.Header.Values("Set-Cookie"))
 	require.NotContains(t, body, "secret")
 	for _, kept := range []string{"a=1", "b=2", "c=3"} {

@@ -38,6 +38,8 @@ type Config struct {
 	// Admin may do everything on the administration API; zero = there are API
 	// tokens only.
 	Admin basicauth.Credentials
+	// Guesses counts wrong passwords; nil = ours alone are counted.
+	Guesses *basicauth.Guesses
 	// Open lets everybody who can reach us do everything there, and is for
 	// loopback alone.
 	Open bool
@@ -103,6 +105,9 @@ type Gateway struct {
 // New returns a gateway that serves nothing yet.
 func New(c Config) *Gateway {
 	c.RecheckEvery = cmp.Or(c.RecheckEvery, 10*time.Second)
+	if c.Guesses == nil {
+		c.Guesses = basicauth.NewGuesses(nil)
+	}
 	g := &Gateway{config: c, plugin: newPlugin(c), metrics: newMetrics(c.Provider, c.Log)}
 	if c.Prometheus != "" {
 		g.counts = newCounts(c.Prometheus, c.Log)

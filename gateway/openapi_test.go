@@ -64,7 +64,7 @@ func TestDescription(t *testing.T) {
 		require.Nil(t, o.Security, "%s asks for what all of /system/ does: want no security of its own", route)
 		require.Equal(t, r.action, strings.TrimPrefix(o.Action, "-"), "%s: x-action", route)
 		require.NotEmpty(t, o.Action, "%s: want x-action, or - where any caller who is known may", route)
-		for _, status := range []string{"401", "403", "5XX"} {
+		for _, status := range []string{"401", "403", "429", "5XX"} {
 			require.Contains(t, o.Responses, status, route)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -40,6 +41,7 @@ type plugin struct {
 	passBody bool
 	patience time.Duration
 	client   *http.Client
+	guesses  *basicauth.Guesses
 	log      zerolog.Logger
 	unjudged atomic.Int64 // see maxUnjudged
 }
@@ -49,7 +51,7 @@ func newPlugin(c Config) *plugin {
 	if c.AuthPlugin == nil {
 		return nil
 	}
-	p := &plugin{url: c.AuthPlugin.String(), passBody: c.AuthPassBody, patience: pluginPatience, log: c.Log}
+	p := &plugin{url: c.AuthPlugin.String(), passBody: c.AuthPassBody, patience: pluginPatience, guesses: c.Guesses, log: c.Log}
 	if c.UpstreamTimeout > 0 {
 		p.patience = min(p.patience, c.UpstreamTimeout)
 	}
@@ -101,6 +103,9 @@ func (p *plugin) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 		w.body = func() ([]byte, error) { return body, nil }
 	}
 	method, header := w.method, pluginHeader(ctx, w)
+	if p.guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
+		header.Set("X-Forwarded-For", string(ctx.Request.Header.Peek("X-Forwarded-For"))) // the dashboard's caller
+	}
 	ask := func(ctx context.Context) error { return p.ask(ctx, method, header, body) }
 	if err := ask(context.Background()); err != nil {
 		var failed *pluginFailure
@@ -218,6 +223,8 @@ var describing = map[string]bool{
 	// These two describe the body, and the question may have none.
 	"content-length": true, "expect": true,
 	"host": true,
+	// And this is a secret between the dashboard and us.
+	"x-gatehound-pass": true,
 }
 
 // foldHeader is what two spellings of a header's name have in common.

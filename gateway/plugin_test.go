@@ -388,3 +388,20 @@ func TestFollowLogsUntilRefused(t *testing.T) {
 	p.set(status(403))
 	ends(a, res)
 }
+
+// TestPluginSeesNoSession: the dashboard's sessions are none of a plugin's business.
+func TestPluginSeesNoSession(t *testing.T) {
+	t.Parallel()
+	p := newPluginServer(t, status(200))
+	a := newFront(t, p.URL, func(c *Config) { c.Dashboard = &Dashboard{CookieMark: "gatehound-"} })
+	status, _ := a.send(t, "GET", "/system/functions", "", "", "Cookie: a=1; __Host-gatehound-session=secret; b=2")
+	require.Equal(t, 200, status)
+	_, last, _ := p.take()
+	require.Equal(t, []string{"a=1; b=2"}, last.Header.Values("Cookie"))
+	require.Equal(t, []string{"127.0.0.1"}, last.Header.Values("X-Forwarded-For"))
+	for from, told := range map[string]string{a.gateway.config.Guesses.Pass(): "192.0.2.1", "x": "127.0.0.1"} {
+		a.send(t, "GET", "/system/functions", "", "", "X-Gatehound-Pass: "+from, "X-Forwarded-For: 192.0.2.1")
+		_, last, _ = p.take()
+		require.Equal(t, []string{told}, last.Header.Values("X-Forwarded-For"), "only the dashboard says whom it asks for")
+	}
+}

@@ -89,15 +89,11 @@ func (c *counts) ask() {
 
 // fetch reads Prometheus' answer to an instant query (its HTTP API, v1).
 func (c *counts) fetch() (map[string]float64, error) {
-	body, err := history.Ask(context.Background(), c.client, c.query, c.query, maxCounts)
+	body, err := history.Ask(context.Background(), c.client, c.query, maxCounts)
 	if err != nil {
 		return nil, err
 	}
-	counted, err := parseCounts(body)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.query, err)
-	}
-	return counted, nil
+	return parseCounts(body)
 }
 
 // parseCounts reads an instant vector. Its values are text, as JSON has no NaN;

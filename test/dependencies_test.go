@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 
 	"gateway":                   {"auth", "auth/iam", "config", "exchange", "exchange/issuer", "executor/reverseproxy", "gateway/basicauth", "gateway/events", "gateway/history", "gateway/program", "gateway/provider"},
 	"gateway/basicauth":         nil,
-	"gateway/dashboard":         {"auth", "auth/iam", "auth/login", "config", "exchange", "gateway/dashboard/chart", "gateway/history"},
+	"gateway/dashboard":         {"auth", "auth/iam", "auth/login", "config", "exchange", "gateway/basicauth", "gateway/dashboard/chart", "gateway/history"},
 	"gateway/dashboard/chart":   {"gateway/history"},
 	"gateway/devidp":            {"exchange/issuer"},
 	"gateway/events":            nil,

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -32,6 +34,12 @@ func serveFunction() {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/seen", func(_ http.ResponseWriter, r *http.Request) { half(r) <- struct{}{} })
+	mux.HandleFunc("/status", func(w http.ResponseWriter, r *http.Request) {
+		after, _ := time.ParseDuration(r.URL.Query().Get("after"))
+		time.Sleep(after)
+		code, _ := strconv.Atoi(r.URL.Query().Get("code"))
+		w.WriteHeader(code)
+	})
 	mux.HandleFunc("/hints", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Link", "</a.css>")
 		w.Header().Add("Link", "</b.js>")

@@ -123,13 +123,11 @@ func (c Credentials) Header() string {
 // Match reports whether the values of a request's Authorization headers are
 // these credentials, in a time that tells nothing about them.
 func (c Credentials) Match(authorization [][]byte) bool {
-	if len(authorization) != 1 || !c.Set() {
+	sent := Sent(authorization)
+	if sent == nil || !c.Set() {
 		return false
 	}
-	scheme, encoded, _ := bytes.Cut(authorization[0], []byte(" "))
-	if !bytes.EqualFold(scheme, []byte("Basic")) {
-		return false
-	}
+	_, encoded, _ := bytes.Cut(sent, []byte(" "))
 	given, err := base64.StdEncoding.DecodeString(string(encoded))
 	if err != nil {
 		return false

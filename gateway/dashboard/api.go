@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 const (
@@ -60,6 +63,7 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 			r.Header.Set("Authorization", c.authorization)
 		}
 		if !v.d.config.Open {
+			from(r, v.r)
 			return
 		}
 		// An open API goes by how a request has come: see the gateway's authenticate.
@@ -85,6 +89,17 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 	return nil, &refusal{Status: response.StatusCode, Message: message}
 }
 
+// from says in a request to the API where the person's own has come from, which an
+// auth plugin is told.
+func from(r, own *http.Request) {
+	address, _, _ := net.SplitHostPort(own.RemoteAddr)
+	if passed := own.Header.Values("X-Forwarded-For"); len(passed) > 0 {
+		last := passed[len(passed)-1]
+		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	r.Header.Set("X-Forwarded-For", address)
+}
+
 func (d *Dashboard) send(ctx context.Context, method, path string, query url.Values, body io.Reader, change func(*http.Request)) (*http.Response, error) {
 	target := "http://gateway" + path
 	if len(query) > 0 {
@@ -95,6 +110,7 @@ func (d *Dashboard) send(ctx context.Context, method, path string, query url.Val
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "gatehound-dashboard")
+	r.Header.Set(basicauth.PassHeader, d.config.Guesses.Pass()) // what is tried at the form is counted there
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

@@ -25,7 +25,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,6 +32,7 @@ import (
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/login"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/history"
 )
 
@@ -44,6 +44,9 @@ type Config struct {
 	// Password has people log in with a name and a password, which the API is
 	// asked about.
 	Password bool
+	// Guesses counts wrong passwords, and is the API's, too; nil = ours alone are
+	// counted here.
+	Guesses *basicauth.Guesses
 	// Open says that the API asks for no credentials: nobody logs in.
 	Open bool
 	// Foreign says that an auth plugin decides, and that it is not known before
@@ -83,7 +86,6 @@ type Dashboard struct {
 	sessions  *sessions
 	party     *party // nil = no provider
 	seal      seal
-	guesses   guesses
 	api       *http.Client
 	// beat is how often a silent stream says that it is there. It is also when we
 	// see that the browser has gone, or that its session has ended.
@@ -148,7 +150,10 @@ func New(c Config) (*Dashboard, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	d := &Dashboard{config: c, mux: http.NewServeMux(), seal: newSeal(rand.Text()), guesses: guesses{running: map[string]int{}}, beat: 5 * time.Second}
+	if c.Guesses == nil {
+		c.Guesses = basicauth.NewGuesses(nil)
+	}
+	d := &Dashboard{config: c, mux: http.NewServeMux(), seal: newSeal(rand.Text()), beat: 5 * time.Second}
 	d.api = &http.Client{Transport: c.API, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	d.sessions = newSessions(c.Idle, c.Lifetime, c.Now)
 	if c.Open {
@@ -177,34 +182,4 @@ func (d *Dashboard) MaxForm(r *http.Request) int {
 		return maxForm
 	}
 	return maxStrangersForm
-}
-
-// party is the provider's client, made when it is first needed: the gateway
-// starts, and serves its other callers, while the provider is down.
-type party struct {
-	config login.Config
-	now    func() time.Time
-
-	mu     sync.Mutex
-	client *login.Client
-	err    error
-	failed time.Time
-}
-
-// get asks the provider for its metadata, unless it has just failed to answer.
-func (p *party) get(ctx context.Context) (*login.Client, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.client != nil {
-		return p.client, nil
-	}
-	if p.err != nil && p.now().Sub(p.failed) < 5*time.Second {
-		return nil, p.err
-	}
-	bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if p.client, p.err = login.Discover(bounded, p.config); p.err != nil {
-		p.client, p.failed = nil, p.now()
-	}
-	return p.client, p.err
 }

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"net/http"
-	"net/url"
 
 	"github.com/openfaas/faas-provider/types"
 )
@@ -16,15 +15,14 @@ type confirmPage struct {
 
 // deletion asks whether a function is to be deleted.
 func (v *visit) deletion() error {
-	namespace, name := v.r.PathValue("namespace"), v.r.PathValue("name")
-	var f types.FunctionStatus
-	if err := v.ask(http.MethodGet, apiPath("/system/function/", name), url.Values{"namespace": {namespace}}, nil, &f); err != nil {
+	f, err := v.deployed()
+	if err != nil {
 		return err
 	}
-	return v.show(http.StatusOK, "confirm", "Delete "+name, confirmPage{
-		Question:    "Delete " + name + " in " + namespace + "?",
+	return v.show(http.StatusOK, "confirm", "Delete "+f.Name, confirmPage{
+		Question:    "Delete " + f.Name + " in " + f.Namespace + "?",
 		Consequence: "Its replicas are stopped, and calls to it are answered with 404. It cannot be taken back: deploy it again then.",
-		Action:      functionPath(namespace, name, "/delete"), Button: "Delete " + name, Back: functionPath(namespace, name, ""),
+		Action:      functionPath(f.Namespace, f.Name, "/delete"), Button: "Delete " + f.Name, Back: functionPath(f.Namespace, f.Name, ""),
 	})
 }
 
@@ -33,5 +31,5 @@ func (v *visit) delete() error {
 	if err := v.ask(http.MethodDelete, "/system/functions", nil, types.DeleteFunctionRequest{FunctionName: name, Namespace: namespace}, nil); err != nil {
 		return err
 	}
-	return v.done("/ui/?"+url.Values{"namespace": {namespace}}.Encode(), "%s was deleted.", name)
+	return v.done(inNamespace("/ui/", namespace), "%s was deleted.", name)
 }

@@ -1,12 +1,10 @@
 package dashboard
 
 import (
-	"cmp"
 	"errors"
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/openfaas/faas-provider/types"
@@ -39,20 +37,15 @@ const noEnvironment = "no_environment"
 func (v *visit) deployment() error { return v.showDeployment(http.StatusOK) }
 
 func (v *visit) showDeployment(status int) error {
-	page := deployPage{Namespace: cmp.Or(v.form.Get("namespace"), v.r.URL.Query().Get("namespace"), v.d.config.DefaultNamespace)}
-	all, err := v.namespaces(page.Namespace)
-	if err != nil {
+	var page deployPage
+	var err error
+	if page.Namespace, page.Namespaces, err = v.pickNamespace("Function:Create"); err != nil {
 		return err
-	}
-	for _, n := range append(all, page.Namespace) {
-		if v.maySome("Function:Create", n) && !slices.Contains(page.Namespaces, n) {
-			page.Namespaces = append(page.Namespaces, n)
-		}
 	}
 	if len(page.Namespaces) == 0 {
 		return forbidden("Function:Create", page.Namespace, "*")
 	}
-	page.Secrets = v.secretNames(page.Namespace)
+	page.Secrets = v.secretHint(page.Namespace)
 	return v.show(status, "deploy", "Deploy a function", page)
 }
 
@@ -101,7 +94,7 @@ func (v *visit) afterDeployment(d types.FunctionDeployment) string {
 	if v.may("Function:Get", d.Namespace, d.Service) {
 		return functionPath(d.Namespace, d.Service, "")
 	}
-	return "/ui/?" + url.Values{"namespace": {d.Namespace}}.Encode()
+	return inNamespace("/ui/", d.Namespace)
 }
 
 // change shows the form for a function that is there, as it is.
@@ -146,7 +139,7 @@ func (v *visit) showChange(status int, f types.FunctionStatus) error {
 		return forbidden("Function:Update", f.Namespace, f.Name)
 	}
 	return v.show(status, "deploy", "Change "+f.Name, deployPage{
-		Namespace: f.Namespace, Name: f.Name, Secrets: v.secretNames(f.Namespace), Unknown: len(f.EnvVars) == 0,
+		Namespace: f.Namespace, Name: f.Name, Secrets: v.secretHint(f.Namespace), Unknown: len(f.EnvVars) == 0,
 	})
 }
 

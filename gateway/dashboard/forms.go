@@ -23,8 +23,8 @@ func (v *visit) amiss(field, format string, args ...any) {
 	v.problem = "Nothing was done yet: look at the fields that are marked."
 }
 
-// refused is for forms in which much was typed: they are shown again also where
-// the API says that something is not granted. It returns the status to show them
+// refused is for forms, which are shown again with what was typed, and with what the
+// API says, also that something is not granted. It returns the status to show them
 // with, or the error that they cannot be shown for.
 func (v *visit) refused(err error) (status int, other error) {
 	var r *refusal

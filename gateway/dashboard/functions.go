@@ -33,13 +33,10 @@ type functionRow struct {
 
 // functions lists the functions of a namespace.
 func (v *visit) functions() error {
-	page := functionsPage{Namespace: cmp.Or(v.r.URL.Query().Get("namespace"), v.d.config.DefaultNamespace)}
+	var page functionsPage
 	var err error
-	if page.Namespaces, err = v.namespaces(page.Namespace); err != nil {
+	if page.Namespace, page.Namespaces, err = v.pickNamespace(""); err != nil {
 		return err
-	}
-	if v.r.URL.Query().Get("namespace") == "" && !slices.Contains(page.Namespaces, page.Namespace) && len(page.Namespaces) > 0 {
-		page.Namespace = page.Namespaces[0]
 	}
 	var functions []types.FunctionStatus
 	if err := v.ask(http.MethodGet, "/system/functions", url.Values{"namespace": {page.Namespace}}, nil, &functions); err != nil {
@@ -60,6 +57,31 @@ func (v *visit) functions() error {
 	}
 	page.MayDeploy = v.maySome("Function:Create", page.Namespace)
 	return v.show(http.StatusOK, "functions", "Functions in "+page.Namespace, page)
+}
+
+// pickNamespace returns the namespace that a page is about, and those that may be
+// chosen in its place: where the person may see something or, with an action, is
+// granted that. Unless one was asked for it is the default one, if it is among them.
+func (v *visit) pickNamespace(action string) (current string, choice []string, err error) {
+	asked := cmp.Or(v.form.Get("namespace"), v.r.URL.Query().Get("namespace"))
+	current = cmp.Or(asked, v.d.config.DefaultNamespace)
+	if choice, err = v.namespaces(current); err != nil {
+		return "", nil, err
+	}
+	if action != "" {
+		choice = append(choice, current)
+		slices.Sort(choice)
+		choice = slices.DeleteFunc(slices.Compact(choice), func(n string) bool { return !v.maySome(action, n) })
+	}
+	if asked == "" && len(choice) > 0 && !slices.Contains(choice, current) {
+		current = choice[0]
+	}
+	return current, choice, nil
+}
+
+// inNamespace is a page of ours about a namespace.
+func inNamespace(page, namespace string) string {
+	return page + "?" + url.Values{"namespace": {namespace}}.Encode()
 }
 
 // namespaces are those that the person may see, and the one that was asked for.

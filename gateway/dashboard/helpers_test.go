@@ -112,7 +112,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	require.NoError(t, err)
 	c := Config{
 		API:      &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }},
-		Password: true, DefaultNamespace: "openfaas-fn", Identify: exchanger.Authenticate, Objects: s.objects.Load, Issuer: s.url,
+		Password: true, Guesses: basicauth.NewGuesses(nil), DefaultNamespace: "openfaas-fn", Identify: exchanger.Authenticate, Objects: s.objects.Load, Issuer: s.url,
 		Provider: &login.Config{Issuer: s.idp.url, ClientID: "dashboard"},
 		Now:      s.clock.now, Log: zerolog.New(s.log),
 	}
@@ -123,7 +123,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	require.NoError(t, err)
 	s.dashboard.beat = 20 * time.Millisecond
 	gw := gateway.New(gateway.Config{
-		Provider: s.provider, Issuer: system, Exchange: exchanger, Admin: basicauth.New("admin", "pw"), DefaultNamespace: "openfaas-fn",
+		Provider: s.provider, Issuer: system, Exchange: exchanger, Admin: basicauth.New("admin", "pw"), Guesses: c.Guesses, DefaultNamespace: "openfaas-fn",
 		Open:      c.Open,
 		Dashboard: &gateway.Dashboard{Handler: s.dashboard, MaxForm: s.dashboard.MaxForm, PublicURL: c.PublicURL, CookieMark: CookieMark},
 		Log:       zerolog.New(s.log), UpstreamTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second,
@@ -169,6 +169,9 @@ type idp struct {
 	url     string
 	issuer  *issuer.Issuer
 	subject atomic.Value // string
+	// refreshing is a func() that the answer to a refresh token waits for.
+	refreshing atomic.Value
+	down       atomic.Bool
 
 	mu       sync.Mutex
 	nonces   map[string]string // by code
@@ -182,7 +185,12 @@ func newIDP(t *testing.T) *idp {
 	p := &idp{nonces: map[string]string{}, lifetime: time.Hour}
 	p.subject.Store("alice")
 	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.down.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
 	p.url = server.URL
 	key, err := issuer.Generate()
@@ -210,6 +218,9 @@ func newIDP(t *testing.T) *idp {
 		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
 	})
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		if wait, set := p.refreshing.Load().(func()); set && r.FormValue("grant_type") == "refresh_token" {
+			wait()
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		now := time.Now()

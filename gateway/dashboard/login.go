@@ -6,15 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gatehound/gatehound/auth/login"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 )
 
 const callbackPath = "/auth/callback"
@@ -35,6 +34,7 @@ type loginPage struct {
 	Next     string
 	Password bool
 	Provider string // "" = none
+	Lack     string // why nobody can log in there; "" = they can
 	User     string
 	Ended    bool
 }
@@ -44,6 +44,9 @@ func (v *visit) login() error {
 	if v.session != nil && !v.session.hasEnded() {
 		return v.redirect(v.next())
 	}
+	if name := v.cookieName("session"); len(v.r.CookiesNamed(name)) > 1 {
+		v.problem = "Another site beside this one has set a cookie " + name + " in your browser. Remove the cookies of that name, else you cannot log in."
+	}
 	return v.showLogin(http.StatusOK)
 }
 
@@ -52,9 +55,9 @@ func (v *visit) next() string { return ownPage(v.r.FormValue("next")) }
 
 func (v *visit) showLogin(status int) error {
 	page := loginPage{Next: v.next(), Password: v.d.config.Password, User: v.form.Get("user"), Ended: v.r.FormValue("ended") != ""}
-	if p := v.d.config.Provider; p != nil {
-		page.Provider = p.Issuer
-		if u, err := url.Parse(p.Issuer); err == nil && u.Host != "" {
+	if page.Lack = sentence(v.d.untrusted()); page.Lack == "" && v.d.config.Provider != nil {
+		page.Provider = v.d.config.Provider.Issuer
+		if u, err := url.Parse(page.Provider); err == nil && u.Host != "" {
 			page.Provider = u.Host
 		}
 	}
@@ -68,17 +71,18 @@ func (v *visit) loginByPassword() error {
 	}
 	user, password := v.form.Get("user"), v.form.Get("password")
 	authorization := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-	status, err := v.d.guess(v.r, authorization)
+	right, status, err := v.d.guess(v.r, authorization)
 	if err != nil {
 		return err
 	}
 	switch {
 	case status == http.StatusTooManyRequests:
-		v.problem = "Too many attempts at the same time. Wait a second and try again."
+		v.d.config.Log.Warn().Str("remote", v.r.RemoteAddr).Msg("dashboard: login refused: too many wrong passwords")
+		v.problem = "Too many wrong passwords were tried. Wait a second and try again."
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		v.d.config.Log.Warn().Str("remote", v.r.RemoteAddr).Msg("dashboard: login refused: wrong name or password")
 		v.problem = "The name or the password is wrong."
-	case status/100 != 2:
+	case !right:
 		v.problem = fmt.Sprintf("The gateway answered %d. Its log says why.", status)
 	default:
 		old := v.session
@@ -91,62 +95,44 @@ func (v *visit) loginByPassword() error {
 		return v.redirect(v.next())
 	}
 	v.form.Del("password")
+	if status == http.StatusTooManyRequests {
+		v.w.Header().Set("Retry-After", "1")
+		return v.showLogin(status)
+	}
 	return v.showLogin(http.StatusUnauthorized)
 }
 
-// guesses bound how fast passwords can be tried: of each address a few at a time,
-// and each wrong one takes a while.
-type guesses struct {
-	mu      sync.Mutex
-	running map[string]int // by address
-}
-
-const (
-	guessesAtATime = 5
-	wrongGuess     = time.Second
-)
-
-// guess returns the status by which the API answers a password, or 429.
-func (d *Dashboard) guess(r *http.Request, authorization string) (status int, err error) {
-	address, _, _ := net.SplitHostPort(r.RemoteAddr)
-	if passed := r.Header.Values("X-Forwarded-For"); len(passed) > 0 {
-		// Behind a proxy all would else be one, and a stranger keep the others out.
-		// Who sets it himself gains nothing by that: the API does not count.
-		last := passed[len(passed)-1]
-		address += " " + strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	}
-	d.guesses.mu.Lock()
-	if d.guesses.running[address] >= guessesAtATime {
-		d.guesses.mu.Unlock()
-		return http.StatusTooManyRequests, nil
-	}
-	d.guesses.running[address]++
-	d.guesses.mu.Unlock()
-	defer func() {
-		d.guesses.mu.Lock()
-		defer d.guesses.mu.Unlock()
-		if d.guesses.running[address]--; d.guesses.running[address] == 0 {
-			delete(d.guesses.running, address)
-		}
-	}()
+// guess asks the API about a password. If it is not right, the status says why not;
+// 429 = too many were wrong, and nobody is told: what people try here is counted with
+// what they try at the API.
+func (d *Dashboard) guess(r *http.Request, authorization string) (right bool, status int, err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
-	response, err := d.send(ctx, http.MethodGet, "/system/namespaces", nil, nil, func(r *http.Request) { r.Header.Set("Authorization", authorization) })
+	// The API refuses this query when it knows who asks. What it would do for them
+	// would take time, and tell by that what is right where it must not be told.
+	query := url.Values{"login": {"1", "2"}}
+	response, err := d.send(ctx, http.MethodGet, "/system/namespaces", query, nil, func(asking *http.Request) {
+		asking.Header.Set("Authorization", authorization)
+		from(asking, r)
+	})
 	if err != nil {
-		return 0, err
+		return false, 0, err
 	}
 	response.Body.Close()
-	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
-		select {
-		case <-time.After(wrongGuess):
-		case <-ctx.Done():
-		}
+	right = response.StatusCode == http.StatusBadRequest
+	wrong := response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden
+	address := basicauth.Address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+	if (right || wrong) && !d.config.Guesses.Tell(address, []byte(authorization), right) {
+		return false, http.StatusTooManyRequests, nil
 	}
-	return response.StatusCode, nil
+	return right, response.StatusCode, nil
 }
 
 // loginAtProvider sends the browser to the provider.
 func (v *visit) loginAtProvider() error {
+	if lack := v.d.untrusted(); lack != "" {
+		return &refusal{http.StatusServiceUnavailable, sentence(lack) + "."}
+	}
 	client, err := v.client()
 	if err != nil {
 		return err
@@ -227,38 +213,6 @@ func (d *Dashboard) exchange(ctx context.Context, tokens login.Tokens) (credenti
 		authorization: "Bearer " + token.Access, token: token.Access, until: token.Expiry,
 		refresh: tokens.Refresh, claims: tokens.Claims, origin: tokens.Origin,
 	}, nil
-}
-
-// refresh gets an API token for a refresh token.
-func (v *visit) refresh(refresh string, origin login.Origin) (credential, error) {
-	client, err := v.client()
-	if err != nil {
-		return credential{}, err
-	}
-	ctx, cancel := context.WithTimeout(v.r.Context(), 15*time.Second)
-	defer cancel()
-	tokens, err := client.Refresh(ctx, refresh, origin)
-	if err != nil {
-		return credential{}, err
-	}
-	if tokens.ID == "" {
-		return credential{}, errors.New("the provider gives no ID token for a refresh token")
-	}
-	fresh, err := v.d.exchange(ctx, tokens)
-	if err != nil {
-		return credential{}, err
-	}
-	id, err := v.d.config.Identify(ctx, []byte(fresh.token))
-	if err != nil {
-		return credential{}, err
-	}
-	if subject, issuer := id.Subject(); subject != v.session.subject || issuer != v.session.issuer {
-		return credential{}, errors.New("the provider's new ID token is somebody else's")
-	}
-	if fresh.refresh == "" {
-		fresh.refresh = refresh
-	}
-	return fresh, nil
 }
 
 // logout ends the session here, and leads to the provider's page for that. The ID

@@ -91,7 +91,12 @@ func (v *visit) logs() error {
 	ctx, cancel := context.WithTimeout(v.r.Context(), askTimeout)
 	defer cancel()
 	var end mark
-	err := v.readLogs(ctx, url.Values{"tail": {strconv.Itoa(tail)}, "follow": {"false"}}, func(m logs.Message) error {
+	lines, err := v.openLogs(ctx, url.Values{"tail": {strconv.Itoa(tail)}, "follow": {"false"}})
+	if err != nil {
+		return err
+	}
+	defer lines.Close()
+	err = decodeLogs(lines, func(m logs.Message) error {
 		end = end.after(m)
 		page.Lines = append(page.Lines, newLogLine(m))
 		return nil
@@ -103,16 +108,15 @@ func (v *visit) logs() error {
 	return v.show(http.StatusOK, "logs", "Logs of "+page.Name, page)
 }
 
-// readLogs gives the lines of the visited function's log to a function.
-func (v *visit) readLogs(ctx context.Context, query url.Values, line func(logs.Message) error) error {
+// openLogs returns the log of the visited function, which is to be closed.
+func (v *visit) openLogs(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 	query.Set("name", v.r.PathValue("name"))
 	query.Set("namespace", v.r.PathValue("namespace"))
 	response, err := v.open(ctx, http.MethodGet, "/system/logs", query, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer response.Body.Close()
-	return decodeLogs(response.Body, line)
+	return response.Body, nil
 }
 
 func decodeLogs(r io.Reader, line func(logs.Message) error) error {
@@ -148,15 +152,15 @@ func (v *visit) logStream() error {
 	defer v.session.endStream()
 	ctx, cancel := context.WithCancel(v.r.Context())
 	defer cancel()
-	query := url.Values{"follow": {"true"}, "name": {v.r.PathValue("name")}, "namespace": {v.r.PathValue("namespace")}}
+	query := url.Values{"follow": {"true"}}
 	if from.lines > 0 {
 		query.Set("since", from.at.Format(time.RFC3339Nano))
 	}
-	response, err := v.open(ctx, http.MethodGet, "/system/logs", query, nil)
+	lines, err := v.openLogs(ctx, query)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer lines.Close()
 
 	v.w.Header().Set("Content-Type", "text/event-stream")
 	v.w.Header().Set("X-Accel-Buffering", "no") // nginx would keep the lines
@@ -188,7 +192,7 @@ func (v *visit) logStream() error {
 	defer beating.Wait()
 	defer cancel()
 	end, skip := from, from.lines
-	err = decodeLogs(response.Body, func(m logs.Message) error {
+	err = decodeLogs(lines, func(m logs.Message) error {
 		if m.Timestamp.Before(from.at) {
 			return nil
 		}

@@ -19,12 +19,11 @@ import (
 // gateway keeps cookies with it from functions, and functions from setting such.
 const CookieMark = "gatehound-"
 
-// cookieName is with the prefix __Secure- where pages come over TLS: nobody can
-// then set the cookie without. The prefix __Host- would want Path=/, and so send
-// it to functions, too.
+// cookieName is with the prefix __Host- where pages come over TLS: no other host,
+// and nobody without TLS, can set such a cookie.
 func (v *visit) cookieName(name string) string {
 	if v.secure() {
-		return "__Secure-" + CookieMark + name
+		return "__Host-" + CookieMark + name
 	}
 	return CookieMark + name
 }
@@ -47,7 +46,9 @@ func (v *visit) origin() *url.URL {
 }
 
 // cookie returns a cookie of ours; "" = the browser has none, or has two: a host
-// beside ours has set one for both, which nobody can tell from ours.
+// beside ours has set one for both, which nobody can tell from ours. To take either
+// could have a person work in a stranger's session. Without TLS nothing keeps
+// others from setting one, so there people cannot log in until it is gone.
 func (v *visit) cookie(name string) string {
 	all := v.r.CookiesNamed(v.cookieName(name))
 	if len(all) != 1 {
@@ -56,10 +57,14 @@ func (v *visit) cookie(name string) string {
 	return all[0].Value
 }
 
-// setCookie sets a cookie of ours for path; a lifetime of 0 is the browser's
+// setCookie sets a cookie of ours for path, or for all paths where the prefix __Host-
+// wants it so: the gateway keeps it from functions. A lifetime of 0 is the browser's
 // session's, a negative one removes it. Lax, not Strict: whoever comes from the
 // provider's page, or by a link in a mail, is still logged in.
 func (v *visit) setCookie(name, value, path string, lifetime time.Duration) {
+	if v.secure() {
+		path = "/"
+	}
 	http.SetCookie(v.w, &http.Cookie{
 		Name: v.cookieName(name), Value: value, Path: path, MaxAge: int(lifetime / time.Second),
 		HttpOnly: true, Secure: v.secure(), SameSite: http.SameSiteLaxMode,

@@ -19,10 +19,11 @@ func (v *visit) scale() error {
 	err = v.ask(http.MethodPost, apiPath("/system/scale-function/", name), nil,
 		types.ScaleServiceRequest{ServiceName: name, Namespace: namespace, Replicas: replicas}, nil)
 	if err != nil {
-		if again, err := v.wrong(err); !again {
+		status, err := v.refused(err)
+		if err != nil {
 			return err
 		}
-		return v.showFunction(http.StatusBadRequest)
+		return v.showFunction(status)
 	}
 	return v.done(functionPath(namespace, name, ""), "%s is being scaled to %d.", name, replicas)
 }

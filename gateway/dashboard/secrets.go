@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,44 +33,40 @@ func (v *visit) secrets() error { return v.showSecrets(http.StatusOK) }
 
 func (v *visit) showSecrets(status int) error {
 	v.nav = "Secrets"
-	page := secretsPage{Namespace: cmp.Or(v.form.Get("namespace"), v.r.URL.Query().Get("namespace"), v.d.config.DefaultNamespace)}
-	all, err := v.namespaces(page.Namespace)
+	var page secretsPage
+	var err error
+	if page.Namespace, page.Namespaces, err = v.pickNamespace("Secret:List"); err != nil {
+		return err
+	}
+	names, err := v.secretNames(page.Namespace)
 	if err != nil {
 		return err
 	}
-	for _, n := range append(all, page.Namespace) {
-		if v.maySome("Secret:List", n) && !slices.Contains(page.Namespaces, n) {
-			page.Namespaces = append(page.Namespaces, n)
-		}
+	for _, name := range names {
+		page.Secrets = append(page.Secrets, secretRow{name, v.may("Secret:Delete", page.Namespace, name)})
 	}
-	if v.form.Get("namespace") == "" && v.r.URL.Query().Get("namespace") == "" && !slices.Contains(page.Namespaces, page.Namespace) && len(page.Namespaces) > 0 {
-		page.Namespace = page.Namespaces[0]
-	}
-	var list []types.Secret
-	if err := v.ask(http.MethodGet, "/system/secrets", url.Values{"namespace": {page.Namespace}}, nil, &list); err != nil {
-		return err
-	}
-	for _, s := range list {
-		page.Secrets = append(page.Secrets, secretRow{s.Name, v.may("Secret:Delete", page.Namespace, s.Name)})
-	}
-	slices.SortFunc(page.Secrets, func(a, b secretRow) int { return strings.Compare(a.Name, b.Name) })
 	page.MayCreate = v.maySome("Secret:Create", page.Namespace)
 	return v.show(status, "secrets", "Secrets in "+page.Namespace, page)
 }
 
-// secretNames are those of a namespace that the person may see; nil if none.
-func (v *visit) secretNames(namespace string) (names []string) {
-	if !v.maySome("Secret:List", namespace) {
-		return nil
-	}
+// secretNames are those of a namespace that the person may see.
+func (v *visit) secretNames(namespace string) (names []string, err error) {
 	var list []types.Secret
 	if err := v.ask(http.MethodGet, "/system/secrets", url.Values{"namespace": {namespace}}, nil, &list); err != nil {
-		return nil // the field can be filled in without
+		return nil, err
 	}
 	for _, s := range list {
 		names = append(names, s.Name)
 	}
 	slices.Sort(names)
+	return names, nil
+}
+
+// secretHint has them for a field that can be filled in without.
+func (v *visit) secretHint(namespace string) (names []string) {
+	if v.maySome("Secret:List", namespace) {
+		names, _ = v.secretNames(namespace)
+	}
 	return names
 }
 
@@ -94,7 +89,7 @@ func (v *visit) createSecret() error {
 		}
 		return v.showSecrets(status)
 	}
-	return v.done("/ui/secrets?"+url.Values{"namespace": {s.Namespace}}.Encode(), "The secret %s was created.", s.Name)
+	return v.done(inNamespace("/ui/secrets", s.Namespace), "The secret %s was created.", s.Name)
 }
 
 // secretDeletion asks whether a secret is to be deleted.
@@ -107,7 +102,7 @@ func (v *visit) secretDeletion() error {
 	return v.show(http.StatusOK, "confirm", "Delete "+name, confirmPage{
 		Question:    "Delete the secret " + name + " in " + namespace + "?",
 		Consequence: "Its value is gone then. Functions that name it may no longer start.",
-		Action:      path, Button: "Delete " + name, Back: "/ui/secrets?" + url.Values{"namespace": {namespace}}.Encode(),
+		Action:      path, Button: "Delete " + name, Back: inNamespace("/ui/secrets", namespace),
 	})
 }
 
@@ -116,5 +111,5 @@ func (v *visit) deleteSecret() error {
 	if err := v.ask(http.MethodDelete, "/system/secrets", nil, types.Secret{Name: name, Namespace: namespace}, nil); err != nil {
 		return err
 	}
-	return v.done("/ui/secrets?"+url.Values{"namespace": {namespace}}.Encode(), "The secret %s was deleted.", name)
+	return v.done(inNamespace("/ui/secrets", namespace), "The secret %s was deleted.", name)
 }

@@ -19,6 +19,10 @@ const (
 	maxOfOne    = 100
 )
 
+// keepEnded is for how long a session that has ended is kept, without its
+// credential, for a form that may still be sent in it.
+const keepEnded = 7 * 24 * time.Hour
+
 // session is what we know of a browser somebody has logged in with.
 type session struct {
 	// csrf is in each of our forms, and in no page of others.
@@ -27,13 +31,13 @@ type session struct {
 	subject, issuer string
 	begun           time.Time
 
-	renewing   sync.Mutex // held while the provider is asked; see visit.renew
 	mu         sync.Mutex
 	credential credential
-	ended      bool   // it must be logged in anew; what was typed is kept for that
-	notice     string // for the next page
-	draft      *draft // for the page that it is of
-	streams    int    // that are open
+	renewal    *renewal // that is under way, or was the last one; nil = there was none
+	ended      bool     // it must be logged in anew; what was typed is kept for that
+	notice     string   // for the next page
+	draft      *draft   // for the page that it is of
+	streams    int      // that are open
 }
 
 // credential is what the API knows a person by.
@@ -63,11 +67,14 @@ func keyOf(id string) sessionKey { return sha256.Sum256([]byte(id)) }
 type sessions struct {
 	idle, lifetime time.Duration
 	now            func() time.Time
-	ofOne          int // see maxOfOne
+	most, ofOne    int // see maxSessions and maxOfOne
 
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
 	order *list.List // *entry, the one last used in front
+	// sweep is for next, when a session ends or is forgotten; zero = none does.
+	sweep *time.Timer
+	next  time.Time
 }
 
 type entry struct {
@@ -77,7 +84,7 @@ type entry struct {
 }
 
 func newSessions(idle, lifetime time.Duration, now func() time.Time) *sessions {
-	return &sessions{idle: idle, lifetime: lifetime, now: now, ofOne: maxOfOne, byKey: map[sessionKey]*list.Element{}, order: list.New()}
+	return &sessions{idle: idle, lifetime: lifetime, now: now, most: maxSessions, ofOne: maxOfOne, byKey: map[sessionKey]*list.Element{}, order: list.New()}
 }
 
 // begin returns the ID of a new session. It is always a new one: an ID that was
@@ -90,7 +97,9 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	now := s.now()
 	begun = &session{csrf: rand.Text(), subject: subject, issuer: issuer, begun: now, credential: c}
 	key := keyOf(id)
-	s.byKey[key] = s.order.PushFront(&entry{key, now, begun})
+	it := &entry{key, now, begun}
+	s.byKey[key] = s.order.PushFront(it)
+	s.sweepAt(s.ends(it))
 	theirs := 0
 	for e := s.order.Front(); e != nil; {
 		next := e.Next()
@@ -101,10 +110,56 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 		}
 		e = next
 	}
-	for s.order.Len() > maxSessions {
+	for s.order.Len() > s.most {
 		s.remove(s.order.Back())
 	}
 	return id, begun
+}
+
+// ends is when a session does that is not used again.
+func (s *sessions) ends(e *entry) time.Time {
+	idle, whole := e.used.Add(s.idle), e.session.begun.Add(s.lifetime)
+	if whole.Before(idle) {
+		return whole
+	}
+	return idle
+}
+
+// sweepUp ends the sessions whose time is over, also those that nobody comes back
+// to: credentials are not kept for longer than they are used. s.mu is held.
+func (s *sessions) sweepUp() {
+	now := s.now()
+	s.next = time.Time{}
+	for e := s.order.Front(); e != nil; {
+		it, following := e.Value.(*entry), e.Next()
+		end := s.ends(it)
+		if !now.Before(end) {
+			it.session.end()
+			end = it.used.Add(keepEnded)
+		}
+		if now.Before(end) {
+			s.sweepAt(end)
+		} else {
+			s.remove(e)
+		}
+		e = following
+	}
+}
+
+// sweepAt has sweepUp called at a time, if it is not called before. s.mu is held.
+func (s *sessions) sweepAt(at time.Time) {
+	if !s.next.IsZero() && !at.Before(s.next) {
+		return
+	}
+	if s.sweep != nil {
+		s.sweep.Stop()
+	}
+	s.next = at
+	s.sweep = time.AfterFunc(max(at.Sub(s.now()), time.Second), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sweepUp()
+	})
 }
 
 // find returns a session, which may have ended; nil = there is none.
@@ -116,11 +171,10 @@ func (s *sessions) find(key sessionKey) *session {
 		return nil
 	}
 	it, now := e.Value.(*entry), s.now()
-	old := now.Sub(it.used) > s.idle || now.Sub(it.session.begun) > s.lifetime
-	if old {
-		it.session.end()
-	} else {
+	if now.Before(s.ends(it)) {
 		it.used = now
+	} else {
+		it.session.end()
 	}
 	s.order.MoveToFront(e)
 	return it.session
@@ -142,8 +196,8 @@ func (s *sessions) lives(key sessionKey) bool {
 	if !found {
 		return false
 	}
-	it, now := e.Value.(*entry), s.now()
-	return !it.session.hasEnded() && now.Sub(it.used) <= s.idle && now.Sub(it.session.begun) <= s.lifetime
+	it := e.Value.(*entry)
+	return !it.session.hasEnded() && s.now().Before(s.ends(it))
 }
 
 // forget takes a session away.
@@ -199,18 +253,6 @@ func (s *session) current() (credential, error) {
 		return credential{}, errLoggedOut
 	}
 	return s.credential, nil
-}
-
-// renew puts another credential in the place of the current one. A session that
-// was ended in the meantime stays that.
-func (s *session) renew(c credential) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return errLoggedOut
-	}
-	s.credential = c
-	return nil
 }
 
 // keep keeps a form that came too late.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/gatehound/gatehound/auth/iam"
 )
@@ -209,17 +208,6 @@ func (v *visit) redirect(target string) error {
 	return nil
 }
 
-// wrong reports whether err says what was wrong with a form, which is then shown
-// again with what was typed; err is nil then.
-func (v *visit) wrong(err error) (bool, error) {
-	var r *refusal
-	if !errors.As(err, &r) || r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden {
-		return false, err
-	}
-	v.problem = r.Message
-	return true, nil
-}
-
 // fail answers with what went wrong.
 func (v *visit) fail(err error) {
 	var r *refusal
@@ -302,34 +290,4 @@ func (v *visit) granted(action string) []iam.Resource {
 		return nil
 	}
 	return id.Granted(action)
-}
-
-// renewBefore is how long before its end an API token is replaced.
-const renewBefore = 30 * time.Second
-
-// renew gets another API token in the place of one that ends, if that can be had
-// without the person.
-func (v *visit) renew() error {
-	s := v.session
-	s.renewing.Lock() // one request renews, the others wait for it
-	defer s.renewing.Unlock()
-	c, err := s.current()
-	if err != nil {
-		return err
-	}
-	now := v.d.config.Now()
-	if c.until.IsZero() || now.Before(c.until.Add(-renewBefore)) {
-		return nil
-	}
-	if c.refresh != "" {
-		fresh, err := v.refresh(c.refresh, c.origin)
-		if err == nil {
-			return s.renew(fresh)
-		}
-		v.d.config.Log.Info().Str("subject", s.subject).Msgf("dashboard: the session cannot be renewed: %v", err)
-	}
-	if now.Before(c.until) {
-		return nil
-	}
-	return errLoggedOut
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,20 +28,40 @@ type Prometheus struct {
 	Client *http.Client
 }
 
+// growth is the expression for what counters have grown by in each minute. A rate
+// would not do: it knows nothing of what a series had when it was first scraped,
+// which of a rare error is all there ever is, and spreads the rest. So it is the
+// last sample in the minute less what there was before it or, for a series that
+// began in it, that sample. It began if scrapes of its gateway succeeded without
+// it: that of one that Prometheus has just found, or finds again, is as old as the
+// gateway, and no minute's.
+//
+// last_over_time also has the last sample of a gateway that has gone since, and
+// came with Prometheus 2.26. max is there as targets may differ in other labels.
+func growth(selector string) string {
+	return strings.ReplaceAll(`(last_over_time(X[1m]) - X offset 1m >= 0`+
+		` or last_over_time(X[1m]) and count_over_time(X[2m]) < on (job, instance) group_left max by (job, instance) (sum_over_time(up[2m])))`, "X", selector)
+}
+
+// growthOverRestarts is growth with an estimate for the minute in which a gateway was
+// started again. It takes Prometheus twice as long.
+func growthOverRestarts(selector string) string {
+	return "(" + growth(selector) + strings.ReplaceAll(" unless resets(X[1m]) > 0 or rate(X[1m]) * 60)", "X", selector)
+}
+
 // Hour asks for one function's, named "name.namespace", which must be such: it
-// becomes a part of the question. Rates are taken over two minutes, as one may
-// have but a single sample: calls are fractions of one, then.
+// becomes a part of the question.
 func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 	now := time.Now()
 	h := Hour{Codes: make(map[int][]float64), Everywhere: true}
-	byCode, err := p.query(ctx, now, fmt.Sprintf("sum by (code) (rate(gateway_function_invocation_total{function_name=%q}[2m])) * 60", name))
+	byCode, err := p.query(ctx, now, "sum by (code) "+growthOverRestarts(fmt.Sprintf("gateway_function_invocation_total{function_name=%q}", name)))
 	if err != nil {
 		return Hour{}, err
 	}
 	for _, s := range byCode {
 		s.addTo(h, now)
 	}
-	byBound, err := p.query(ctx, now, fmt.Sprintf("sum by (le) (rate(gateway_functions_seconds_bucket{function_name=%q}[2m])) * 60", name))
+	byBound, err := p.query(ctx, now, "sum by (le) "+growthOverRestarts(fmt.Sprintf("gateway_functions_seconds_bucket{function_name=%q}", name)))
 	if err != nil {
 		return Hour{}, err
 	}
@@ -49,10 +70,11 @@ func (p Prometheus) Hour(ctx context.Context, name string) (Hour, error) {
 }
 
 // Hours asks for those of all functions in a namespace, by "name.namespace",
-// without how long calls took. A function without calls may be missing.
+// without how long calls took. A function without calls may be missing, and calls
+// of the minute in which a gateway was started again.
 func (p Prometheus) Hours(ctx context.Context, namespace string) (map[string]Hour, error) {
 	now := time.Now()
-	all, err := p.query(ctx, now, fmt.Sprintf("sum by (function_name, code) (rate(gateway_function_invocation_total{function_name=~%q}[2m])) * 60", "[^.]+[.]"+namespace))
+	all, err := p.query(ctx, now, "sum by (function_name, code) "+growth(fmt.Sprintf("gateway_function_invocation_total{function_name=~%q}", "[^.]+[.]"+namespace)))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +168,7 @@ func (p Prometheus) query(ctx context.Context, now time.Time, expression string)
 		"query": {expression}, "step": {"60"},
 		"start": {strconv.FormatInt(now.Unix()-(Minutes-1)*60, 10)}, "end": {strconv.FormatInt(now.Unix(), 10)},
 	}.Encode()}
-	body, err := Ask(ctx, p.Client, question.String(), question.Host, maxAnswer)
+	body, err := Ask(ctx, p.Client, question.String(), maxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -158,26 +180,30 @@ func (p Prometheus) query(ctx context.Context, now time.Time, expression string)
 }
 
 // Ask returns what a Prometheus answers at a URL, or an error if that is not 200 OK
-// with limit bytes at most. Errors call it name.
-func Ask(ctx context.Context, client *http.Client, target, name string, limit int64) ([]byte, error) {
+// with limit bytes at most. Errors call it by its address.
+func Ask(ctx context.Context, client *http.Client, target string, limit int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return nil, err
 	}
+	address := req.URL.Host
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			err = e.Err // without the URL, which is long
+		}
+		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s, want 200 OK", name, res.Status)
+		return nil, fmt.Errorf("%s answered %s, want 200 OK", address, res.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	if int64(len(body)) > limit {
-		return nil, fmt.Errorf("%s answered more than %d bytes", name, limit)
+		return nil, fmt.Errorf("%s answered more than %d bytes", address, limit)
 	}
 	return body, nil
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/gatehound/gatehound/gateway/dashboard"
 )
 
-// openDashboard returns the pages for people; nil = there are none. address is
-// where this gateway listens, whose API they go by, and client what reaches the
-// provider where people log in.
-func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config, client *http.Client) (*gateway.Dashboard, error) {
+// openDashboard returns the pages for people, and what runs beside them; nil =
+// there are none. address is where this gateway listens, whose API they go by, and
+// client what reaches the provider where people log in.
+func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config, client *http.Client) (*gateway.Dashboard, func(context.Context), error) {
 	if !settings.Dashboard {
-		return nil, nil
+		return nil, func(context.Context) {}, nil
 	}
 	c.API = selfTransport(address)
 	c.PublicURL = settings.PublicURL
@@ -28,15 +28,15 @@ func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config
 	if settings.PrimaryIssuer != "" {
 		secret, err := readClientSecret(settings.OAuthClientSecretFile)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		c.Provider = &login.Config{Issuer: settings.PrimaryIssuer, ClientID: settings.OAuthClientID, ClientSecret: secret, Scopes: settings.OAuthScopes, HTTP: client}
 	}
 	pages, err := dashboard.New(c)
 	if err != nil {
-		return nil, fmt.Errorf("the dashboard: %w", err)
+		return nil, nil, fmt.Errorf("the dashboard: %w", err)
 	}
-	return &gateway.Dashboard{Handler: pages, MaxForm: pages.MaxForm, PublicURL: settings.PublicURL, CookieMark: dashboard.CookieMark}, nil
+	return &gateway.Dashboard{Handler: pages, MaxForm: pages.MaxForm, PublicURL: settings.PublicURL, CookieMark: dashboard.CookieMark}, pages.Run, nil
 }
 
 // selfTransport sends requests to the gateway that listens on address, whatever

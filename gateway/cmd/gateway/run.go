@@ -127,10 +127,11 @@ func run(environ []string, dev *development) error {
 	if err != nil {
 		return err
 	}
+	guesses := basicauth.NewGuesses(nil)
 	var gw *gateway.Gateway // which has the dashboard, which asks it
-	pages, err := openDashboard(settings, listener.Addr(), dashboard.Config{
+	pages, runPages, err := openDashboard(settings, listener.Addr(), dashboard.Config{
 		Password: admin.Set() || settings.AuthProxyURL != nil,
-		Open:     open, Foreign: settings.AuthProxyURL != nil,
+		Guesses:  guesses, Open: open, Foreign: settings.AuthProxyURL != nil,
 		Identify: exchanger.Authenticate, Objects: objects.Current, Issuer: settings.SystemIssuer,
 		Hour: func(ctx context.Context, namespace, name string) history.Hour {
 			return gw.Hour(ctx, namespace, name)
@@ -148,6 +149,7 @@ func run(environ []string, dev *development) error {
 		Issuer:           system,
 		Exchange:         exchanger,
 		Admin:            admin,
+		Guesses:          guesses,
 		Open:             open,
 		DefaultNamespace: settings.FunctionNamespace,
 		Prometheus:       settings.Prometheus,
@@ -177,6 +179,7 @@ func run(environ []string, dev *development) error {
 	running.Go(func() { exchanger.Run(background) })
 	running.Go(func() { functions.run(background) })
 	running.Go(func() { recorded.run(background) })
+	running.Go(func() { runPages(background) })
 	log.Info().Msgf("listening on %s, issuer %s", self, settings.SystemIssuer)
 	warnOfIgnored(settings, log)
 	if pages != nil {

@@ -41,7 +41,8 @@ func up() *cobra.Command {
 		Short: "Run the functions of a stack.yml here, with everything to call them",
 		Long: "Runs a gateway with development defaults: the functions of a stack file as local\n" +
 			"processes, and an identity provider that gives anybody an ID token, on loopback.\n" +
-			"State is kept in data_dir. Ctrl-C stops everything.\n\n" + environmentHelp,
+			"State is kept in data_dir (.gatehound). Ctrl-C stops everything.\n\n" +
+			"The environment variables that set all else are in `gateway --help`.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if os.Getenv("functions_provider_url") != "" {
@@ -64,6 +65,10 @@ func up() *cobra.Command {
 // and is the user's from then on.
 func (d *development) prepare(settings config.Gateway, self string) (documents map[string][]byte, err error) {
 	url := self + devidp.Path
+	if settings.PrimaryIssuer == url {
+		return nil, fmt.Errorf("primary_issuer: %s is the development identity provider, which has no page to log in at: want another provider, "+
+			"or unset it and log in at the dashboard as the administrator", url)
+	}
 	idp, err := devidp.New(filepath.Join(settings.DataDir, developmentKey), url)
 	if err != nil {
 		return nil, err

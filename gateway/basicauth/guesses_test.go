@@ -1,0 +1,121 @@
+package basicauth
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tried is how many of n new guesses are told to be wrong.
+func tried(g *Guesses, address string, n int) (told int) {
+	for range n {
+		g.mu.Lock()
+		guess := fmt.Appendf(nil, "guess %d of %s", g.all, address)
+		g.mu.Unlock()
+		if g.Tell(address, guess, false) {
+			told++
+		}
+	}
+	return told
+}
+
+func TestGuesses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuesses(nil)
+		password := []byte("the password")
+		require.True(t, g.Tell("ci", password, true))
+		require.Equal(t, addressBurst, tried(g, "ci", 50))
+		require.False(t, g.Tell("ci", password, true), "that it is taken would tell that it is right")
+		require.True(t, g.Tell("operator", password, true), "others are not kept out")
+		time.Sleep(addressEach)
+		require.True(t, g.Tell("ci", password, true), "nobody is for long")
+		require.True(t, g.Tell("ci", password, true), "and what is right costs nothing")
+		require.Equal(t, 1, tried(g, "ci", 50))
+		time.Sleep(time.Hour)
+		require.Equal(t, addressBurst, tried(g, "ci", 50), "a bound forgets")
+	})
+}
+
+// TestGuessesOfACrowd: who has many addresses gets no further than one with ten
+// times as much, and keeps out none who was here before.
+func TestGuessesOfACrowd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuesses(nil)
+		password := []byte("the password")
+		require.True(t, g.Tell("operator", password, true))
+		told := 0
+		for i := range 1000 {
+			told += tried(g, fmt.Sprint("bot ", i), 5)
+		}
+		require.Equal(t, allBurst, told)
+		require.False(t, g.Tell("somebody", password, true))
+		require.True(t, g.Tell("operator", password, true))
+		time.Sleep(allEach)
+		require.True(t, g.Tell("somebody", password, true))
+		told = 0
+		for i := range 600 {
+			time.Sleep(time.Second / 10)
+			told += tried(g, fmt.Sprint("bot ", i), 5)
+		}
+		require.InDelta(t, 600, told, 5, "in a minute")
+		time.Sleep(rightFor)
+		require.Equal(t, allBurst, func() (n int) {
+			for i := range 100 {
+				n += tried(g, fmt.Sprint("bot ", i), 10)
+			}
+			return n
+		}())
+		require.False(t, g.Tell("operator", password, true), "that was long ago")
+	})
+}
+
+// TestOldPassword: a program that does not know of a new password keeps out nobody
+// beside it.
+func TestOldPassword(t *testing.T) {
+	t.Parallel()
+	g := NewGuesses(nil)
+	for range 1000 {
+		require.True(t, g.Tell("office", []byte("old"), false))
+	}
+	require.True(t, g.Tell("office", []byte("new"), true))
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		remote string
+		passed []string
+		want   string
+	}{
+		{remote: "192.0.2.1:1234", want: "192.0.2.1"},
+		{remote: "[2001:db8:1:2:3::4]:1234", want: "2001:db8:1:2::/64"},
+		{remote: "[fe80::1%eth0]:1234", want: "fe80::/64"},
+		{remote: "[::ffff:192.0.2.1]:1234", want: "::ffff:192.0.2.1"},
+		{remote: "192.0.2.1:1", passed: []string{"203.0.113.1"}, want: "192.0.2.1 203.0.113.1"},
+		{remote: "192.0.2.1:1", passed: []string{"made up", "203.0.113.1, 2001:db8::1 "}, want: "192.0.2.1 2001:db8::/64"},
+		{remote: "192.0.2.1:1", passed: []string{""}, want: "192.0.2.1 "},
+		{remote: "@", want: ""},
+	} {
+		require.Equal(t, c.want, Address(c.remote, c.passed))
+	}
+}
+
+func TestPass(t *testing.T) {
+	t.Parallel()
+	g := NewGuesses(nil)
+	require.True(t, g.IsPass([]byte(g.Pass())))
+	require.False(t, g.IsPass(nil))
+	require.False(t, g.IsPass([]byte(NewGuesses(nil).Pass())))
+}
+
+func BenchmarkTell(b *testing.B) {
+	g, header := NewGuesses(nil), []byte(New("admin", "ABCDEFGHIJKLMNOPQRSTUVWXYZ").Header())
+	for b.Loop() {
+		g.Tell(Address("192.0.2.1:1234", nil), header, true)
+	}
+}
