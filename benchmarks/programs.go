@@ -31,12 +31,7 @@ func port(address string) string {
 // In http mode it starts the function itself, on a port of its own.
 func (b *bench) watchdog(ours, auth bool, mode string, extra ...string) starter {
 	return func(ctx context.Context) (*subject, error) {
-		listen, err1 := freeAddress()
-		metrics, err2 := freeAddress()
-		upstream, err3 := freeAddress()
-		if err := errors.Join(err1, err2, err3); err != nil {
-			return nil, err
-		}
+		listen, metrics, upstream := freeAddress(), freeAddress(), freeAddress()
 		env := append([]string{
 			"port=" + port(listen), "mode=" + mode, "OPENFAAS_NAME=function", "OPENFAAS_NAMESPACE=openfaas-fn",
 			"healthcheck_interval=1ms", fmt.Sprintf("jwt_auth=%t", auth),
@@ -90,10 +85,7 @@ const localAuthority = "http://127.0.0.1:8000"
 
 // raw starts the function alone: the limit.
 func (b *bench) raw(ctx context.Context) (*subject, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	address := freeAddress()
 	s, err := start(filepath.Join(b.dir, "raw"), b.self, nil, []string{functionVariable + "=" + address})
 	if err != nil {
 		return nil, err
@@ -131,10 +123,7 @@ func (b *bench) nginx(upstream *subject) (*subject, error) {
 	if b.programs["nginx"] == "" {
 		return nil, fmt.Errorf("%w: nginx is not installed", errMissing)
 	}
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	address := freeAddress()
 	dir := filepath.Join(b.dir, "nginx")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -177,10 +166,7 @@ func (b *bench) haproxy(upstream *subject) (*subject, error) {
 	if b.programs["haproxy"] == "" {
 		return nil, fmt.Errorf("%w: haproxy is not installed", errMissing)
 	}
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
+	address := freeAddress()
 	dir := filepath.Join(b.dir, "haproxy")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -226,12 +212,9 @@ backend function
 // fwatchdog. It trusts the issuer as an identity provider, and its calls take a
 // function token that it exchanged itself.
 func (b *bench) gateway(ctx context.Context) (*subject, error) {
-	listen, err1 := freeAddress()
-	metrics, err2 := freeAddress()
-	upstream, err3 := freeAddress()
+	listen, metrics, upstream := freeAddress(), freeAddress(), freeAddress()
 	dir := filepath.Join(b.dir, "gateway")
-	err := errors.Join(err1, err2, err3, os.MkdirAll(filepath.Join(dir, "iam"), 0o700))
-	if err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "iam"), 0o700); err != nil {
 		return nil, err
 	}
 	stack := `

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gatehound/gatehound/benchmarks/measure"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // subject is a program that is measured. It is started for each measurement
@@ -209,11 +210,4 @@ func (s *subject) cpu() (total time.Duration, err error) {
 }
 
 // freeAddress returns an address of 127.0.0.1 that nobody listens on.
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
-}
+func freeAddress() string { return "127.0.0.1:" + freeport.Take() }

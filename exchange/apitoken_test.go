@@ -39,12 +39,10 @@ func TestAuthenticate(t *testing.T) {
 
 	function, err := g.exchange(t, p.token(t, nil), "function")
 	require.NoError(t, err)
-	tampered := append([]byte(nil), token...)
-	tampered[len(tampered)-20] ^= 1
 	for name, c := range map[string]struct{ token, why string }{
 		"ID token":       {p.token(t, nil), "not a token of this gateway"},
 		"function token": {function.AccessToken, "a function token opens functions"},
-		"tampered":       {string(tampered), "signature does not verify"},
+		"tampered":       {api.AccessToken[:len(token)-8] + "AAAAAAAA", "signature does not verify"},
 		"garbage":        {"hunter2", "not a compact JWS"},
 		"nothing":        {"", "not a compact JWS"},
 		"own iss, their key": {p.token(t, map[string]any{"iss": gatewayURL, "aud": gatewayURL, "sub": "fed:alice", "fed:iss": p.URL, "policy": []string{"both"}}),

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // breakage is a way in which a provider may be of no use. what says so in the
@@ -131,7 +132,7 @@ func TestBrokenProviders(t *testing.T) {
 		p := newProvider(t, nil)
 		p.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serve(w, r, p.URL) })
 		if b.serve == nil {
-			p.Close()
+			p.URL = "http://127.0.0.1:" + freeport.Take()
 		}
 		objects.Issuers = append(objects.Issuers, p.trusted(fmt.Sprint("broken-", i), "1h"))
 		broken = append(broken, p)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // requireRefused checks an answer, and that every description keeps to the
@@ -32,7 +33,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	p, stranger := newProvider(t, nil), newProvider(t, nil)
 	down := newProvider(t, nil)
-	down.Close()
+	down.URL = "http://127.0.0.1:" + freeport.Take()
 	invokePolicy, invokeRole := invoke("invoke", "alice", "dev:*", "prod:env")
 	_, listRole := invoke("list", "lister", "*")
 	listPolicy := policy("list", "Function:List", "*")

@@ -15,6 +15,8 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // startFront starts a gateway in front of g, which is a faas-provider to it.
@@ -136,7 +138,7 @@ func newAsleep(t *testing.T) *asleep {
 func TestScaleFromZeroUpstream(t *testing.T) {
 	t.Parallel()
 	a := newAsleep(t)
-	port := freePort(t)
+	port := freeport.Take()
 	g := startInFront(t, a.URL, "scale_from_zero=true", "upstream_timeout=20s", "metrics_port="+port)
 	var calls sync.WaitGroup
 	for range 20 {
@@ -201,7 +203,7 @@ func TestCallHeadersUpstream(t *testing.T) {
 // TestDeletedFunctionMetrics deletes a function and deploys it again.
 func TestDeletedFunctionMetrics(t *testing.T) {
 	t.Parallel()
-	ports := map[bool]string{true: freePort(t), false: freePort(t)}
+	ports := map[bool]string{true: freeport.Take(), false: freeport.Take()}
 	behind := startUp(t, "", []string{"metrics_port=" + ports[false]})
 	front := startFront(t, behind, "metrics_port="+ports[true])
 	as := behind.admin(t)

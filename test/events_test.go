@@ -25,6 +25,8 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 const hookSecret = "a secret of some length"
@@ -168,7 +170,7 @@ func TestEventsSurviveKills(t *testing.T) {
 	h := newHook(t, dir, func(int) int { return http.StatusInternalServerError })
 	behind := newProvider(t)
 	env := []string{"auditing=true", "auditing_mandatory=true", "metering=true", "events_url=" + h.url, "events_secret_file=" + h.secretFile,
-		"events_batch=100", "events_batch_wait=50ms"}
+		"events_batch=100", "events_batch_wait=50ms", "listen=127.0.0.1:" + freeport.Take()}
 	p, url := startAudited(t, dir, behind.URL, env...)
 	admin := adminOf(t, dir)
 

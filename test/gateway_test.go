@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestUpstreamProvider puts a gateway in front of another one, which runs the
 // functions and is a faas-provider to the first.
 func TestUpstreamProvider(t *testing.T) {
 	t.Parallel()
-	behind := startUp(t, "", nil)
+	behind := startUp(t, "", []string{"port=" + freeport.Take()}) // where nobody else listens when it has ended
 	front := start(t, t.TempDir(), []string{
 		"listen=127.0.0.1:0", "metrics_port=0",
 		"functions_provider_url=" + behind.url,
@@ -76,7 +78,7 @@ func TestUpAfterPlainGateway(t *testing.T) {
 // create no series.
 func TestGatewayMetrics(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := freeport.Take()
 	g := startUp(t, "", []string{"metrics_port=" + port})
 	get(t, g.url+"/function/env")
 	get(t, g.url+"/function/hello")

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // kubectl runs kubectl (KUBECTL, if it is not on the PATH) on KUBECONFIG's
@@ -41,7 +44,7 @@ func TestRealServiceAccount(t *testing.T) {
 		t.Skip("NOT TESTED AGAINST A REAL API SERVER: set GATEHOUND_KUBERNETES=1 and KUBECONFIG")
 	}
 	require.NotEmpty(t, os.Getenv("KUBECONFIG"), "GATEHOUND_KUBERNETES is set: set KUBECONFIG too")
-	namespace := "gatehound-test-" + freePort(t)
+	namespace := "gatehound-test-" + strings.ToLower(rand.Text())
 	kubectl(t, "", "create", "namespace", namespace)
 	t.Cleanup(func() { kubectl(t, "", "delete", "namespace", namespace, "--wait=false") })
 	readme, err := os.ReadFile("../README.md")
@@ -132,7 +135,7 @@ clusters: [{name: c, cluster: {server: "https://127.0.0.1:%s"}}]
 users: [{name: u, user: {token: the-secret-token}}]
 contexts: [{name: c, context: {cluster: c, user: u}}]
 current-context: c
-`, freePort(t)), 0o600))
+`, freeport.Take()), 0o600))
 	p := start(t, dir, append([]string{"iam_store=kubernetes", "KUBECONFIG=" + config}, freePorts...), "gateway")
 	g := &gatewayUp{program: p, url: p.stderr.find(t, p, `listening on (http://\S+),`)[1]}
 	p.stderr.find(t, p, "the Kubernetes API server cannot be reached; this is tried again, and nobody is trusted until then")

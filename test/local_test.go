@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // admin returns the Authorization header of the administrator.
@@ -26,7 +28,7 @@ func (g *gatewayUp) admin(t *testing.T) string {
 func TestKilledGateway(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	g := startUp(t, dir, nil)
+	g := startUp(t, dir, []string{"port=" + freeport.Take()})
 	as := g.admin(t)
 	accepted := func(method, path, body string) {
 		t.Helper()

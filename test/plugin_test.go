@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // startAsking starts a gateway that asks an auth plugin, in front of behind,
@@ -82,7 +84,7 @@ func TestGatewayAsPlugin(t *testing.T) {
 // TestGatewayAsOpenFaaSPlugin: who asks says nothing of the request.
 func TestGatewayAsOpenFaaSPlugin(t *testing.T) {
 	t.Parallel()
-	judge := startUp(t, "", nil)
+	judge := startUp(t, "", []string{"port=" + freeport.Take()})
 	require.NoError(t, os.WriteFile(filepath.Join(judge.dir, ".gatehound/iam/dev.yaml"), []byte(aliceMayDev), 0o600))
 	front := startAsking(t, judge, judge.url+"/validate")
 	require.Equal(t, 202, do(t, "POST", front.url+"/system/functions", `{"service":"echo","image":"echo","envProcess":"cat"}`, judge.admin(t)).status)

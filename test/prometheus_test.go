@@ -19,6 +19,8 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // prometheus is a real one, running.
@@ -60,7 +62,7 @@ func startPrometheus(t *testing.T, pod string, gateways ...string) *prometheus {
 `, pod)), "scrape_configs:\n")
 	config = regexp.MustCompile(`scrape_interval: \S+`).ReplaceAllString(config, "scrape_interval: 200ms")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600))
-	p := &prometheus{port: freePort(t)}
+	p := &prometheus{port: freeport.Take()}
 	p.program = start(t, dir, nil, path, "--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:"+p.port)
 	t.Cleanup(func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }) // else it would not end
 	return p
@@ -188,7 +190,7 @@ func TestRealPrometheus(t *testing.T) {
 	if os.Getenv("GATEHOUND_PROMETHEUS") == "" {
 		t.Skip("NOT TESTED WITH A REAL PROMETHEUS: set GATEHOUND_PROMETHEUS=1, as .ci/prometheus does")
 	}
-	one, other, pod := freePort(t), freePort(t), freePort(t)
+	one, other, pod := freeport.Take(), freeport.Take(), freeport.Take()
 	p := startPrometheus(t, pod, one, other)
 	dir := t.TempDir()
 	g, g2 := startScraped(t, dir, "answers", p.port, one), startScraped(t, t.TempDir(), "answers", p.port, other)
@@ -304,7 +306,7 @@ func TestRealMetrics(t *testing.T) {
 	if os.Getenv("GATEHOUND_PROMETHEUS") == "" {
 		t.Skip("METRICS ARE NOT CHECKED BY PROMETHEUS' promtool: set GATEHOUND_PROMETHEUS=1, as .ci/prometheus does")
 	}
-	ports := map[string]string{"gateway": freePort(t), "fwatchdog": freePort(t), "federated-gateway": freePort(t)}
+	ports := map[string]string{"gateway": freeport.Take(), "fwatchdog": freeport.Take(), "federated-gateway": freeport.Take()}
 	g := startUp(t, "", []string{"metrics_port=" + ports["gateway"], "metering=true", "events_file=events"})
 	require.Equal(t, 200, get(t, g.url+"/function/env").status)
 	require.Equal(t, 401, get(t, g.url+"/system/functions").status)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestQuickstart follows the README from an empty folder: it pastes what the
@@ -49,7 +51,7 @@ func TestQuickstart(t *testing.T) {
 // and that Ctrl-C leaves nothing behind.
 func TestStateAndStop(t *testing.T) {
 	t.Parallel()
-	g := startUp(t, "", nil)
+	g := startUp(t, "", []string{"port=" + freeport.Take()})
 	state := func(name string) string {
 		path := filepath.Join(g.dir, ".gatehound", name)
 		info, err := os.Stat(path)

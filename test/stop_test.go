@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // stackOf writes a stack.yml with one streaming function per name and command.
@@ -37,7 +39,7 @@ func TestStopFinishesCalls(t *testing.T) {
 	dir := t.TempDir()
 	// The function says that it runs, and ends when the test says so.
 	gate := filepath.Join(dir, "gate")
-	g := startUp(t, dir, nil, "-f", stackOf(t, dir, map[string]string{
+	g := startUp(t, dir, []string{"port=" + freeport.Take()}, "-f", stackOf(t, dir, map[string]string{
 		"wait": fmt.Sprintf("bash -c 'touch %[1]s.started; until [ -e %[1]s ]; do sleep 0.01; done; echo done'", gate),
 	}))
 	done := make(chan answer, 1)
@@ -119,7 +121,7 @@ func TestSlowReader(t *testing.T) {
 // on new ones: whatever was accepted is answered.
 func TestStopLosesNoCall(t *testing.T) {
 	t.Parallel()
-	g := startUp(t, "", nil)
+	g := startUp(t, "", []string{"port=" + freeport.Take()})
 	token := "Bearer " + g.functionToken(t)
 	const clients = 20
 	var answered atomic.Int32

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 var templates = []string{"bash", "go-http", "go-inproc", "node-http", "python-http", "static"}
@@ -67,7 +69,7 @@ func startTemplate(t *testing.T, name, dir string, env ...string) (p *program, u
 	environment = slices.DeleteFunc(environment, func(v string) bool { return strings.HasPrefix(v, "PATH=") })
 	environment = append(environment,
 		"listen=127.0.0.1:0", "metrics_port=0", "healthcheck_interval=0s", "TMPDIR="+t.TempDir(),
-		"upstream_url=http://127.0.0.1:"+freePort(t), "static_path="+filepath.Join(dir, "function"))
+		"upstream_url=http://127.0.0.1:"+freeport.Take(), "static_path="+filepath.Join(dir, "function"))
 	program := "fwatchdog"
 	if name == "go-inproc" {
 		program = filepath.Join(dir, "fwatchdog")

@@ -116,7 +116,7 @@ func TestOutcomes(t *testing.T) {
 			e = p.entry("/upload")
 			require.Equal(t, []any{499, "client closed"}, []any{e.Status, e.Outcome})
 
-			p = with("exec_timeout=300ms", "max_inflight=1")
+			p = with("exec_timeout=1s", "max_inflight=1")
 			calls = 0
 			require.Equal(t, 504, p.get("/silent").status)
 			e = p.entry("/silent")

@@ -237,13 +237,6 @@ func (p *program) halfClosed(request string) string {
 	return string(b)
 }
 
-func freePort(t *testing.T) int {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 func script(format string, args ...any) string {
 	return "fprocess=sh -c '" + fmt.Sprintf(format, args...) + "'"
 }

@@ -1,7 +1,6 @@
 package watchdog
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // contract lists what existing function images and their operators rely on,
@@ -126,9 +127,9 @@ func TestDefaults(t *testing.T) {
 
 func TestPort(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
-	p := launch(t, "fprocess=cat", "listen=", fmt.Sprintf("port=%d", port))
-	p.url = fmt.Sprintf("http://127.0.0.1:%d", port)
+	port := freeport.Take()
+	p := launch(t, "fprocess=cat", "listen=", "port="+port)
+	p.url = "http://127.0.0.1:" + port
 	p.logged("Serving mode streaming on ")
 	require.Equal(t, "x", p.do("POST", "/", "x").body)
 }

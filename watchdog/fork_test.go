@@ -154,7 +154,7 @@ func TestExecTimeout(t *testing.T) {
 	for _, mode := range []string{"streaming", "serializing"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, "mode="+mode, "exec_timeout=300ms",
+			p := start(t, "mode="+mode, "exec_timeout=1s",
 				script(`case $Http_Path in
 				/grandchild) sleep 300 & echo $! > pid; wait;;
 				/deaf) trap "" TERM; sleep 300 & echo $! > pid; wait;;

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // stamped is a body of size bytes in which no two blocks are alike, and the
@@ -90,14 +92,14 @@ func TestStreamsAreNotCut(t *testing.T) {
 		env, path string
 		whole     bool
 	}{
-		{"", "/trickle/40/25ms", true}, // for longer than both timeouts
+		{"", "/trickle/30/50ms", true}, // for longer than both timeouts
 		{"", "/trickle/2/5s", false},
-		{"stream_idle_timeout=10s", "/trickle/2/600ms", true},
+		{"stream_idle_timeout=10s", "/trickle/2/2s", true},
 		{"stream_idle_timeout=100ms", "/trickle/2/5s", false},
 	} {
 		t.Run(c.env+c.path, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, httpEnv(t, 0, "exec_timeout=300ms", "write_timeout=300ms", c.env)...)
+			p := start(t, httpEnv(t, 0, "exec_timeout=1s", "write_timeout=1s", c.env)...)
 			p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 			r := p.get(c.path)
 			require.Equal(t, 200, r.status)
@@ -171,7 +173,7 @@ func TestHijackedAnswersHoldASlot(t *testing.T) {
 // tunnel brings holds its slot for no longer than write_timeout.
 func TestHijackedAnswersHaveTheWriteDeadline(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "max_inflight=1", "write_timeout=300ms")...)
+	p := start(t, httpEnv(t, 0, "max_inflight=1", "write_timeout=2s")...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	p.begin(floodRequest, 101)
 	require.Equal(t, 429, p.get("/").status)
@@ -180,7 +182,7 @@ func TestHijackedAnswersHaveTheWriteDeadline(t *testing.T) {
 
 func TestHijackedAnswersDrain(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "write_timeout=10s")...)
+	p := start(t, httpEnv(t, 0, "write_timeout=10s", "listen=127.0.0.1:"+freeport.Take())...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	_, early := p.begin(earlyRequest("500ms"), 413)
 	tunnel, echo := p.begin(upgradeRequest, 101)

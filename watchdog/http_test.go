@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // httpEnv is the environment of http mode with the test function, which listens
 // after delay.
 func httpEnv(t *testing.T, delay time.Duration, env ...string) []string {
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	address := "127.0.0.1:" + freeport.Take()
 	return append([]string{
 		"mode=http", "fprocess=" + os.Args[0], "upstream_url=http://" + address,
 		fmt.Sprintf("%s=%s,tcp,%s", functionVariable, delay, address),
@@ -113,7 +115,7 @@ func TestColdStart(t *testing.T) {
 
 func TestHTTPModeTimeout(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "exec_timeout=200ms")...)
+	p := start(t, httpEnv(t, 0, "exec_timeout=1s")...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	for _, header := range []string{"X-Timeout: 1h", "X-Timeout: 50ms"} {
 		r := p.get("/slow", header)

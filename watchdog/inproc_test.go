@@ -140,7 +140,7 @@ func inprocFastHandler(ctx *fasthttp.RequestCtx) {
 	case "/ready":
 		fmt.Fprintf(ctx, "ready?%s", ctx.QueryArgs())
 	case "/overdue":
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond)
 		ctx.SetBodyString("too late")
 	case "/panic":
 		ctx.SetBodyString("half of an answer")
@@ -169,7 +169,7 @@ func TestInproc(t *testing.T) {
 	for _, kind := range []string{"http", "fast"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			p := startInproc(t, kind, "max_inflight=8", "exec_timeout=150ms")
+			p := startInproc(t, kind, "max_inflight=8", "exec_timeout=1s")
 			r := p.get("/hello")
 			require.Equal(t, 200, r.status)
 			require.Equal(t, "hello", r.body)
@@ -324,7 +324,7 @@ func TestInprocShutdown(t *testing.T) {
 // Who answers late has no body to go on with, and its client an answer.
 func TestFastHandlerTimeoutInTheBody(t *testing.T) {
 	t.Parallel()
-	p := startInproc(t, "fast", "exec_timeout=150ms")
+	p := startInproc(t, "fast", "exec_timeout=500ms")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
@@ -361,7 +361,7 @@ func TestInprocReadyPath(t *testing.T) {
 // waits for.
 func TestInprocTimeoutPipelined(t *testing.T) {
 	t.Parallel()
-	p := startInproc(t, "fast", "exec_timeout=50ms")
+	p := startInproc(t, "fast", "exec_timeout=500ms")
 	const get = "GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
 	got := p.raw(fmt.Sprintf(get+get, "/hello", "/overdue"))
 	require.True(t, strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n"), got)

@@ -1,7 +1,6 @@
 package watchdog
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 func TestHealthAndLock(t *testing.T) {
@@ -50,7 +51,7 @@ func TestHealthAndLock(t *testing.T) {
 // Unready first, then no new connections, then what is in flight, then the end.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
-	p := start(t, httpEnv(t, 0, "healthcheck_interval=300ms")...)
+	p := start(t, httpEnv(t, 0, "healthcheck_interval=2s")...)
 	pid, err := strconv.Atoi(p.get("/pid").body)
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -172,8 +173,8 @@ func TestUnixSocket(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
-	p := start(t, "fprocess=cat", fmt.Sprintf("metrics_port=%d", port))
+	port := freeport.Take()
+	p := start(t, "fprocess=cat", "metrics_port="+port)
 	p.get("/")
 	p.do("POST", "/", "x")
 	p.do("BREW", "/", "")
@@ -181,7 +182,7 @@ func TestMetrics(t *testing.T) {
 	p.get("/_/health")
 	var text string
 	p.eventually(func() bool {
-		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+		res, err := http.Get("http://127.0.0.1:" + port + "/metrics")
 		require.NoError(t, err)
 		defer res.Body.Close()
 		b, _ := io.ReadAll(res.Body)

@@ -11,15 +11,17 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestMetricsOutliveShortage: whoever opens connections until the descriptors run
 // out ends the metrics no more than the calls.
 func TestMetricsOutliveShortage(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
-	p := start(t, "fprocess=cat", fmt.Sprintf("metrics_port=%d", port))
-	addresses := []string{strings.TrimPrefix(p.url, "http://"), fmt.Sprintf("127.0.0.1:%d", port)}
+	port := freeport.Take()
+	p := start(t, "fprocess=cat", "metrics_port="+port)
+	addresses := []string{strings.TrimPrefix(p.url, "http://"), "127.0.0.1:" + port}
 	p.eventually(func() bool {
 		c, err := net.Dial("tcp", addresses[1])
 		if err == nil {

@@ -31,12 +31,13 @@ import (
 	"github.com/gatehound/gatehound/config"
 	"github.com/gatehound/gatehound/executor"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
-func scrape(t *testing.T, port int) string {
+func scrape(t *testing.T, port string) string {
 	t.Helper()
 	client := http.Client{Timeout: 30 * time.Second}
-	res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+	res, err := client.Get("http://127.0.0.1:" + port + "/metrics")
 	require.NoError(t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
@@ -48,9 +49,9 @@ func TestAuthMetrics(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	i.down.Store(true)
-	port := freePort(t)
+	port := freeport.Take()
 	p := start(t, "fprocess=cat", "jwt_auth=true", "jwt_auth_authority="+i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev",
-		fmt.Sprintf("metrics_port=%d", port))
+		"metrics_port="+port)
 	good := "Authorization: Bearer " + i.token(t, "dev:env", time.Hour)
 	p.get("/", good)
 	text := scrape(t, port)
@@ -80,8 +81,8 @@ func TestAuthMetrics(t *testing.T) {
 
 func TestFailureMetrics(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
-	p := start(t, httpEnv(t, 0, fmt.Sprintf("metrics_port=%d", port))...)
+	port := freeport.Take()
+	p := start(t, httpEnv(t, 0, "metrics_port="+port)...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 	require.NotContains(t, scrape(t, port), "gatehound_auth_total", "without jwt_auth")
 	p.get("/slow", "X-Timeout: 10ms")
@@ -289,8 +290,10 @@ func TestMetricsServer(t *testing.T) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{}))
 	reference := httptest.NewServer(mux)
 	defer reference.Close()
-	port := freePort(t)
-	stop, err := m.serve(config.Watchdog{Network: "tcp", Address: "127.0.0.1:0", MetricsPort: port})
+	port := freeport.Take()
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	stop, err := m.serve(config.Watchdog{Network: "tcp", Address: "127.0.0.1:0", MetricsPort: number})
 	require.NoError(t, err)
 	defer stop()
 
@@ -322,7 +325,7 @@ func TestMetricsServer(t *testing.T) {
 			require.NoError(t, err)
 			return res.StatusCode, []string{res.Header.Get("Content-Type"), encoding, res.Header.Get("Allow")}, b
 		}
-		status, header, body := get(fmt.Sprintf("http://127.0.0.1:%d", port), c.accept)
+		status, header, body := get("http://127.0.0.1:"+port, c.accept)
 		wantStatus, wantHeader, wantBody := get(reference.URL, strings.TrimPrefix(c.accept, protobuf))
 		require.Equal(t, wantStatus, status, c)
 		if status == 200 || status == 405 {

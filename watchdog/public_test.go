@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // skipped are the paths that need no token in these tests.
@@ -81,14 +83,14 @@ func servers(t *testing.T, test func(t *testing.T, p *program, token string), en
 		"mux":    func(t *testing.T) []string { return httpEnv(t, 0) },
 		"static": func(t *testing.T) []string { return []string{"mode=static", "static_path=" + files(t)} },
 		"python": func(t *testing.T) []string {
-			port := freePort(t)
-			return []string{"mode=http", fmt.Sprintf("upstream_url=http://127.0.0.1:%d", port),
-				fmt.Sprintf("fprocess=python3 -m http.server --bind 127.0.0.1 --directory '%s' %d", files(t), port)}
+			port := freeport.Take()
+			return []string{"mode=http", "upstream_url=http://127.0.0.1:" + port,
+				fmt.Sprintf("fprocess=python3 -m http.server --bind 127.0.0.1 --directory '%s' %s", files(t), port)}
 		},
 		"node": func(t *testing.T) []string {
 			script := filepath.Join(t.TempDir(), "lenient.js")
 			require.NoError(t, os.WriteFile(script, []byte(lenient), 0o644))
-			address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			address := "127.0.0.1:" + freeport.Take()
 			return []string{"mode=http", "upstream_url=http://" + address, "fprocess=node '" + script + "' " + address}
 		},
 	} {

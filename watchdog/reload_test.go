@@ -16,6 +16,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // keyFile is a mounted key set: a link to a link, as ConfigMaps and Secrets are,
@@ -131,7 +133,7 @@ func testHangup(t *testing.T, f *keyFile, p *program, pid func(*program) int) {
 // The function is not told: what SIGHUP means to it, nobody here knows.
 func TestHangupIsNotTheFunctions(t *testing.T) {
 	t.Parallel()
-	p := start(t, "mode=http", fmt.Sprintf("upstream_url=http://127.0.0.1:%d", freePort(t)),
+	p := start(t, "mode=http", "upstream_url=http://127.0.0.1:"+freeport.Take(),
 		script(`trap "echo heard" HUP; trap "echo ended; exit" TERM; echo started; while :; do sleep 0.01; done`))
 	p.eventually(func() bool { return strings.Contains(p.stdout.String(), "started") }, "function's start")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))

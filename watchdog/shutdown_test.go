@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestShutdownUnderLoad: under keep-alive load, a SIGTERM loses no request.
@@ -35,7 +37,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, append(c.env, "healthcheck_interval=600ms", "shutdown_min=300ms", "read_timeout=5s")...)
+			p := start(t, append(c.env, "listen=127.0.0.1:"+freeport.Take(), "healthcheck_interval=600ms", "shutdown_min=300ms", "read_timeout=5s")...)
 			p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "function's start")
 			address := strings.TrimPrefix(p.url, "http://")
 			var answered, connections, told atomic.Int64
@@ -111,15 +113,15 @@ func keepAsking(conn net.Conn, n int, answered *atomic.Int64, closes func()) err
 // nothing to wait for, and calls prolong it.
 func TestShutdownEndsWhenQuiet(t *testing.T) {
 	t.Parallel()
-	p := start(t, "fprocess=cat", "healthcheck_interval=1h", "shutdown_min=300ms")
+	p := start(t, "fprocess=cat", "healthcheck_interval=1h", "shutdown_min=1s")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	began := time.Now()
-	for time.Since(began) < 600*time.Millisecond {
+	for time.Since(began) < 2*time.Second {
 		require.Equal(t, 200, p.get("/").status)
 		require.Equal(t, 503, p.get("/_/ready").status)
 	}
 	require.Equal(t, 0, p.exit())
-	require.Greater(t, time.Since(began), 900*time.Millisecond)
+	require.Greater(t, time.Since(began), 3*time.Second)
 }
 
 func TestActivityWait(t *testing.T) {

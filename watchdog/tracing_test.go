@@ -3,7 +3,6 @@ package watchdog
 import (
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // collector is an OTLP/HTTP collector that reads requests loosely, so that it
@@ -218,8 +218,8 @@ func TestTracingWithoutCollector(t *testing.T) {
 	tr.stop(nil)
 	require.Equal(t, n, int(tr.dropped.Load())+len(c.all()))
 
-	port := freePort(t)
-	p := start(t, "fprocess=cat", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces?key=geheim", fmt.Sprintf("metrics_port=%d", port))
+	port := freeport.Take()
+	p := start(t, "fprocess=cat", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1/v1/traces?key=geheim", "metrics_port="+port)
 	require.Equal(t, 200, p.get("/").status)
 	p.logged("Traces are dropped: the collector at http://127.0.0.1:1/v1/traces: dial ")
 	require.NotContains(t, p.stderr.String(), "geheim")

@@ -24,6 +24,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/config"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 const hookSecret = "It's a Secret to Everybody"
@@ -231,9 +232,9 @@ func TestWebhookExpect(t *testing.T) {
 func TestWebhookBesideTokens(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
-	port := freePort(t)
+	port := freeport.Take()
 	p := start(t, hookEnv(t, "fprocess=cat", "jwt_auth=true", "jwt_auth_authority="+i.URL, "OPENFAAS_NAME=env", "OPENFAAS_NAMESPACE=dev",
-		fmt.Sprintf("metrics_port=%d", port))...)
+		"metrics_port="+port)...)
 	p.eventually(func() bool { return p.get("/_/ready").status == 200 }, "keys")
 	good := "Authorization: Bearer " + i.token(t, "dev:env", time.Hour)
 	bad := "Authorization: Bearer " + i.token(t, "dev:other", time.Hour)
@@ -380,7 +381,7 @@ func TestWebhookMemoryIsGivenBack(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
 	settings, err := config.ParseWatchdog(hookEnv(t, "mode=inproc", "listen=unix://"+socket, "metrics_port=0", "healthcheck_interval=0",
-		"hmac_auth_max_body=100000", "suppress_lock=true", "read_timeout=300ms"))
+		"hmac_auth_max_body=100000", "suppress_lock=true", "read_timeout=1s"))
 	require.NoError(t, err)
 	w, err := New(Config{Settings: settings, Stderr: io.Discard, FastHandler: func(*fasthttp.RequestCtx) { panic("function") }})
 	require.NoError(t, err)
@@ -401,7 +402,13 @@ func TestWebhookMemoryIsGivenBack(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, f, 10*time.Second, time.Millisecond, what)
 	}
-	eventually(func() bool { _, err := os.Stat(socket); return err == nil }, "a socket")
+	eventually(func() bool { // there is a file before anybody listens
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, "a listener")
 	body := strings.Repeat("x", 70_000)
 	post := "POST / HTTP/1.1\r\nHost: x\r\n"
 	for _, c := range []struct {

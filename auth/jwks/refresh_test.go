@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gatehound/gatehound/auth/jwks"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // Keys outlive an outage for Keep, to the moment, however the issuer fails.
@@ -259,9 +260,9 @@ func TestReadySoonAfterHang(t *testing.T) {
 // The same on a network, where the old connections stay open.
 func TestReadySoonAfterHangingListener(t *testing.T) {
 	t.Parallel()
-	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1:" + freeport.Take() // it is listened on twice
+	hanging, err := net.Listen("tcp", address)
 	require.NoError(t, err)
-	address := hanging.Addr().String()
 	accepted := make(chan net.Conn, 100)
 	go func() {
 		for {

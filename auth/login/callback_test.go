@@ -9,20 +9,21 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // listen takes a free port.
 func listen(t *testing.T) *Callback {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := strconv.Atoi(freeport.Take())
 	require.NoError(t, err)
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
 	c, err := Listen(CallbackConfig{Port: port})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestClientGone: the upstream's connection closes when the client leaves, at
@@ -136,29 +138,26 @@ func TestIdleTimeoutCutsASilentResponse(t *testing.T) {
 		readHead(br)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 		// Longer in all than the timeout, but never silent for long.
-		for range 10 {
+		for range 30 {
 			io.WriteString(c, chunk("x"))
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 		}
 		io.Copy(io.Discard, br)
 	})
-	h := startHop(t, up, hopConfig{options: Options{IdleTimeout: 150 * time.Millisecond}})
+	h := startHop(t, up, hopConfig{options: Options{IdleTimeout: time.Second}})
 	c := h.dial(t)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	require.NoError(t, err)
 	b, err := io.ReadAll(resp.Body)
 	require.Error(t, err)
-	require.Len(t, b, 10)
+	require.Len(t, b, 30)
 	<-closed
 }
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ln.Close()
-	h := startHop(t, ln.Addr().String(), hopConfig{})
+	h := startHop(t, "127.0.0.1:"+freeport.Take(), hopConfig{})
 	c := h.dial(t)
 	br := bufio.NewReader(c)
 	// The client's connection stays usable, small unread bodies included.

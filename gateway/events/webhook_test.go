@@ -18,6 +18,8 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 const secret = "a secret of some length"
@@ -105,8 +107,7 @@ func TestWebhookRefuses(t *testing.T) {
 	for _, status := range []int{200, 201, 204, 299} {
 		require.NoError(t, newHook(t, fmt.Sprintf("%s/status/%d", server.URL, status), http.DefaultClient, 0).Deliver(t.Context(), batch(t, 1)))
 	}
-	server.Close()
-	err := newHook(t, server.URL+"/?token=hunter2", http.DefaultClient, 0).Deliver(t.Context(), batch(t, 1))
+	err := newHook(t, "http://127.0.0.1:"+freeport.Take()+"/?token=hunter2", http.DefaultClient, 0).Deliver(t.Context(), batch(t, 1))
 	require.ErrorContains(t, err, "connection refused")
 	require.NotContains(t, err.Error(), "hunter2")
 }

@@ -173,11 +173,11 @@ func TestUpstreamFails(t *testing.T) {
 		case <-hang:
 		case <-r.Context().Done():
 		}
-	}, func(c *Config) { c.UpstreamTimeout = 50 * time.Millisecond })
+	}, func(c *Config) { c.UpstreamTimeout = 500 * time.Millisecond })
 	bearer := f.bearer(t)
 	res, body := f.send(t, "GET /system/info", bearer)
 	require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
-	require.Contains(t, body, "upstream_timeout of 50ms")
+	require.Contains(t, body, "upstream_timeout of 500ms")
 	close(hang)
 	res, _ = f.send(t, "POST /system/functions", bearer, "Content-Length: 5", "Transfer-Encoding: chunked")
 	require.Equal(t, http.StatusBadRequest, res.StatusCode)
@@ -237,7 +237,7 @@ func TestStreams(t *testing.T) {
 		}
 	}
 	// Shorter than the silences below: a log that is followed has no limit.
-	const limit = 50 * time.Millisecond
+	const limit = 300 * time.Millisecond
 	f := newFed(t, handler, func(c *Config) { c.UpstreamTimeout = limit })
 	calls := newFed(t, handler, func(c *Config) { c.AllowInvoke = true })
 	ctx, cancel := context.WithCancel(t.Context())

@@ -27,6 +27,7 @@ import (
 	"github.com/gatehound/gatehound/auth/jwks"
 	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/basicauth"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 const patience = 30 * time.Second
@@ -105,6 +106,10 @@ func newLocal(t *testing.T, handler http.HandlerFunc) *local {
 		}
 		_, _ = io.Copy(w, io.MultiReader(strings.NewReader("local "), r.Body))
 	}))
+	require.NoError(t, l.Listener.Close())
+	var err error
+	l.Listener, err = net.Listen("tcp", "127.0.0.1:"+freeport.Take()) // where nobody else listens when it is closed
+	require.NoError(t, err)
 	l.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			l.conns.Add(1)

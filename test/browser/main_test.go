@@ -8,14 +8,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -116,12 +117,9 @@ func (o *output) String() string {
 // start starts a gateway and a provider that know each other.
 func start(t *testing.T, env ...string) *gateway {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // the provider must know our URL before we are there
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	g := &gateway{url: "http://" + address, dir: t.TempDir(), stderr: new(output)}
-	g.issuer = startProvider(t, g.url)
+	g := &gateway{dir: t.TempDir(), stderr: new(output)}
+	var login atomic.Value
+	g.issuer = startProvider(t, &login)
 	require.NoError(t, os.Mkdir(filepath.Join(g.dir, "iam"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(g.dir, "iam", "people.yaml"), []byte(strings.ReplaceAll(people, "ISSUER", g.issuer)), 0o600))
 
@@ -130,7 +128,7 @@ func start(t *testing.T, env ...string) *gateway {
 	cmd := exec.Command(binary, "up", "-f", "stack.yml")
 	cmd.Dir, cmd.Stderr = g.dir, g.stderr
 	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "listen=" + address, "metrics_port=0", "iam_dir=iam",
+		"PATH=" + os.Getenv("PATH"), "listen=127.0.0.1:0", "metrics_port=0", "iam_dir=iam",
 		"primary_issuer=" + g.issuer, "oauth_client_id=" + clientID, "oauth_scopes=openid email profile offline_access",
 	}, env...)
 	require.NoError(t, cmd.Start())
@@ -141,6 +139,16 @@ func start(t *testing.T, env ...string) *gateway {
 			t.Logf("the gateway printed\n%s", g.stderr)
 		}
 	})
+	listening := regexp.MustCompile(`listening on (http://\S+),`)
+	require.Eventually(t, func() bool {
+		at := listening.FindStringSubmatch(g.stderr.String())
+		if at == nil {
+			return false
+		}
+		g.url = at[1]
+		return true
+	}, patience, 20*time.Millisecond, "it never listens:\n%s", g.stderr)
+	login.Store(g.url + "/ui/login")
 	for name, want := range map[string]int{"env": http.StatusOK, "hello": http.StatusUnauthorized, "upper": http.StatusUnauthorized} {
 		require.Eventually(t, func() bool { return g.call(name) == want }, patience, 20*time.Millisecond, "%s is never ready:\n%s", name, g.stderr)
 	}
@@ -199,13 +207,15 @@ const (
 	theirPassword    = "verysecure"
 )
 
-// startProvider starts zitadel's example, which has a form to log in by.
-func startProvider(t *testing.T, dashboard string) (issuer string) {
+// startProvider starts zitadel's example, which has a form to log in by. It lets
+// browsers come back to the page login after the logout.
+func startProvider(t *testing.T, login *atomic.Value) (issuer string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	issuer = "http://" + server.Listener.Addr().String()
-	clients := map[string]*storage.Client{clientID: storage.NativeClient(clientID, dashboard+"/auth/callback")}
-	store := returning{storage.NewStorageWithClients(storage.NewUserStore(issuer), clients), dashboard + "/ui/login"}
+	// On any port: that is a native client's right (RFC 8252 section 7.3).
+	clients := map[string]*storage.Client{clientID: storage.NativeClient(clientID, "http://127.0.0.1/auth/callback")}
+	store := returning{storage.NewStorageWithClients(storage.NewUserStore(issuer), clients), login}
 	server.Config.Handler = exampleop.SetupServer(issuer, store, slog.New(slog.NewTextHandler(io.Discard, nil)), false)
 	server.Start()
 	t.Cleanup(server.Close)
@@ -216,7 +226,7 @@ func startProvider(t *testing.T, dashboard string) (issuer string) {
 // the example's clients know of none.
 type returning struct {
 	*storage.Storage
-	to string
+	to *atomic.Value // string
 }
 
 type returningClient struct {
@@ -228,7 +238,7 @@ func (c returningClient) PostLogoutRedirectURIs() []string { return []string{c.t
 
 func (s returning) GetClientByClientID(ctx context.Context, id string) (op.Client, error) {
 	c, err := s.Storage.GetClientByClientID(ctx, id)
-	return returningClient{c, s.to}, err
+	return returningClient{c, s.to.Load().(string)}, err
 }
 
 // people has who logs in at the provider look at functions, and call one.

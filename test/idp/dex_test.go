@@ -3,7 +3,6 @@ package idp
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,10 +18,7 @@ import (
 // startDex starts the program DEX, with a user dev@example.com.
 func startDex(t *testing.T) *provider {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	const address = "127.0.0.1:" + dexPort
 	issuer := "http://" + address + "/dex"
 	config := filepath.Join(t.TempDir(), "dex.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
@@ -52,6 +48,7 @@ staticPasswords:
 	})
 	p := &provider{issuer: issuer}
 	require.Eventually(t, func() bool {
+		var err error
 		// Its keys are found with this context, later too.
 		p.discovered, err = oidc.NewProvider(context.Background(), issuer)
 		return err == nil

@@ -3,7 +3,6 @@ package idp
 import (
 	"encoding/base64"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -125,16 +124,6 @@ func browse(t *testing.T, page string) string {
 	return text
 }
 
-// freePort is one that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, _ := strings.Cut(l.Addr().String(), ":")
-	l.Close()
-	return port
-}
-
 // TestPro logs a person in at a real provider's form, and calls a function with
 // what comes of it.
 func TestPro(t *testing.T) {
@@ -142,9 +131,8 @@ func TestPro(t *testing.T) {
 	p := newProvider(t)
 	g := startGateway(t, objects(p.issuer, []string{nativeClient}, []string{user}))
 	someone := &person{t.TempDir()}
-	port := freePort(t)
 	term := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient,
-		"--scope", "openid email offline_access", "--listen-port", port)
+		"--scope", "openid email offline_access", "--listen-port", proPort)
 	page := term.waits(t, pageShown)
 	require.Contains(t, browse(t, page), "You are logged in")
 	term.exits(t, 0, "cannot open a browser: ", "Logged in as "+user+": saved the gateway's token for "+g.url+", good until ", "(30m0s)")
@@ -316,7 +304,7 @@ func TestProRefused(t *testing.T) {
 	p := newProvider(t)
 	g := startGateway(t, objects(p.issuer, []string{nativeClient}, []string{"somebody else"}))
 	someone := &person{t.TempDir()}
-	term := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", freePort(t))
+	term := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", refusedPort)
 	text := browse(t, term.waits(t, pageShown))
 	require.Contains(t, text, "The login failed")
 	require.Contains(t, text, "No policies found for subject: "+user)
@@ -324,10 +312,9 @@ func TestProRefused(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(someone.home, ".openfaas", "config.yml"))
 
 	// The port is another's; then Ctrl-C.
-	port := freePort(t)
-	first := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", port)
+	first := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", refusedPort)
 	first.waits(t, pageShown)
-	someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", port).
+	someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--listen-port", refusedPort).
 		exits(t, 1, "address already in use; is another login under way?")
 	first.enters(t, "\x03")
 	first.exits(t, 1, "pro: interrupted")
@@ -335,7 +322,7 @@ func TestProRefused(t *testing.T) {
 	// A provider that is asked for another's client.
 	nobody := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer+"/realms/x", "--client-id", nativeClient)
 	nobody.exits(t, 1, "is "+p.issuer+"/realms/x the provider's issuer URL?")
-	gone := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--timeout", "50ms", "--listen-port", freePort(t))
+	gone := someone.types(t, "auth", "--gateway", g.url, "--authority", p.issuer, "--client-id", nativeClient, "--timeout", "50ms", "--listen-port", refusedPort)
 	gone.exits(t, 1, "nobody logged in within 50ms")
 }
 

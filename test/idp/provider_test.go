@@ -31,6 +31,8 @@ const (
 	// Where `pro` waits: on any port for the native client, on this one for the other.
 	callbackPath = "/oauth/callback"
 	implicitPort = "31117"
+	// Ports for one test each, below those that the kernel gives to whoever wants any.
+	proPort, refusedPort, dexPort = "31118", "31119", "31120"
 )
 
 // provider is an OpenID provider that others wrote.

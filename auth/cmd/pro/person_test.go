@@ -6,18 +6,18 @@ import (
 	"encoding/json"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // newProvider is one whose token endpoint answers the same to everybody.
@@ -45,14 +45,6 @@ func newProvider(t *testing.T, status int, answer map[string]any) (p *httptest.S
 	return p, asked
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 // TestRefreshWithoutID: some providers give no ID token for a refresh token; that
 // is no dead end.
 func TestRefreshWithoutID(t *testing.T) {
@@ -63,7 +55,7 @@ func TestRefreshWithoutID(t *testing.T) {
 	s := &store{filepath.Join(u.home, ".openfaas")}
 	require.NoError(t, os.Mkdir(s.dir, 0o700))
 	require.NoError(t, s.saveSettings(settings{Gateway: g.URL, Authority: p.URL, ClientID: "c", Grant: grantCode, RefreshToken: "r", ListenPort: 31111}))
-	code, _, stderr := u.run(t, "", "auth", "-g", g.URL, "--timeout", "50ms", "--listen-port", freePort(t))
+	code, _, stderr := u.run(t, "", "auth", "-g", g.URL, "--timeout", "50ms", "--listen-port", freeport.Take())
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "the last login has ended (the provider gives no ID token for the refresh token); log in again\n"+
 		"cannot open a browser: there is no display here\nOpen this page to log in:\n\n  "+p.URL+"/authorize?")
@@ -83,7 +75,7 @@ func TestNobodyAsked(t *testing.T) {
 		secure.URL:           "give that one's certificate by --ca.",
 	} {
 		for _, grant := range []string{grantCode, grantImplicit, grantDevice} {
-			code, stdout, stderr := newUser(t).run(t, "", "auth", "-g", gateway, "--authority", p.URL, "--client-id", "c", "--grant", grant, "--listen-port", freePort(t))
+			code, stdout, stderr := newUser(t).run(t, "", "auth", "-g", gateway, "--authority", p.URL, "--client-id", "c", "--grant", grant, "--listen-port", freeport.Take())
 			require.Equal(t, 1, code)
 			require.Empty(t, stdout)
 			require.Contains(t, stderr, "pro: cannot reach the gateway at "+gateway+": ")

@@ -24,6 +24,7 @@ import (
 
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/auth/iam/store"
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // realConfig says how to reach the API server that the tests are to use. They
@@ -285,9 +286,8 @@ type proxy struct {
 func newProxy(t *testing.T, config *rest.Config) *proxy {
 	server, err := url.Parse(config.Host)
 	require.NoError(t, err)
-	p := &proxy{target: server.Host, address: "127.0.0.1:0", conns: map[net.Conn]bool{}}
+	p := &proxy{target: server.Host, address: "127.0.0.1:" + freeport.Take(), conns: map[net.Conn]bool{}}
 	p.restore()
-	p.address = p.listener.Addr().String()
 	t.Cleanup(p.cut)
 
 	through := rest.CopyConfig(config)
