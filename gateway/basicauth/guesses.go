@@ -13,9 +13,10 @@ import (
 )
 
 // How many wrong passwords are told at once, and after how long one more is: of
-// one address, and of all.
+// one address, of all that one host passes on, and of all.
 const (
 	addressBurst, addressEach = 10, time.Second
+	proxyBurst, proxyEach     = 50, time.Second / 5
 	allBurst, allEach         = 100, time.Second / 10
 )
 
@@ -45,6 +46,9 @@ type Guesses struct {
 	// slots are the addresses', by their hash: two may share one. How many a crowd
 	// can use up at a time is bounded by all.
 	slots [4096]slot
+	// proxies are the hosts' that pass requests on, or say so: the addresses that one
+	// makes up would else be enough to keep everybody out.
+	proxies [256]pace
 }
 
 type slot struct {
@@ -96,11 +100,19 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 	if !s.pace.allows(now, addressBurst, addressEach) || !known && !g.all.allows(now, allBurst, allEach) {
 		return false
 	}
+	proxy := new(pace) // of who comes by himself: it bounds nothing
+	if host, _, passedOn := strings.Cut(address, " "); passedOn {
+		proxy = &g.proxies[maphash.String(g.seed, host)%uint64(len(g.proxies))]
+	}
+	if !known && !proxy.allows(now, proxyBurst, proxyEach) {
+		return false
+	}
 	if right {
 		s.right, s.until = who, now+rightFor
 		return true
 	}
 	s.pace.take(now, addressEach)
+	proxy.take(now, proxyEach)
 	g.all.take(now, allEach)
 	s.wrong = what
 	return true
@@ -109,7 +121,7 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 // Address is what is counted by: where a request comes from, and where a proxy in
 // front says that it had it from, the last of its X-Forwarded-For headers. Behind a
 // proxy all would else be one, and a stranger keep the others out. Who makes that
-// header up is bounded with all others. Of an IPv6 address it is the /64, which is
+// header up is bounded with all that his host passes on. Of an IPv6 address it is the /64, which is
 // one customer's.
 func Address(remoteAddr string, forwardedFor []string) string {
 	host, _, _ := net.SplitHostPort(remoteAddr)
@@ -122,9 +134,15 @@ func Address(remoteAddr string, forwardedFor []string) string {
 }
 
 func network(host string) string {
-	ip, err := netip.ParseAddr(host)
-	if err != nil || ip.Is4() || ip.Is4In6() {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if withPort, is := netip.ParseAddrPort(host); is == nil { // as some proxies say it
+		ip, err = withPort.Addr(), nil
+	}
+	if err != nil {
 		return host
+	}
+	if ip.Is4() || ip.Is4In6() {
+		return ip.String()
 	}
 	prefix, err := ip.WithZone("").Prefix(64)
 	if err != nil {
@@ -143,4 +161,15 @@ func Sent(authorization [][]byte) []byte {
 		return nil
 	}
 	return authorization[0]
+}
+
+// SentSomehow is Sent for who does not judge himself: another program may take the
+// first or the last of several headers, and a tab for a space.
+func SentSomehow(authorization [][]byte) []byte {
+	for _, value := range authorization {
+		if value = bytes.TrimSpace(value); len(value) >= 5 && bytes.EqualFold(value[:5], []byte("Basic")) {
+			return bytes.Join(authorization, []byte("\n"))
+		}
+	}
+	return nil
 }

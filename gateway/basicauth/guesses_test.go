@@ -50,7 +50,7 @@ func TestGuessesOfACrowd(t *testing.T) {
 		require.True(t, g.Tell("operator", password, true))
 		told := 0
 		for i := range 1000 {
-			told += tried(g, fmt.Sprint("bot ", i), 5)
+			told += tried(g, fmt.Sprint("bot-", i), 5)
 		}
 		require.Equal(t, allBurst, told)
 		require.False(t, g.Tell("somebody", password, true))
@@ -60,17 +60,34 @@ func TestGuessesOfACrowd(t *testing.T) {
 		told = 0
 		for i := range 600 {
 			time.Sleep(time.Second / 10)
-			told += tried(g, fmt.Sprint("bot ", i), 5)
+			told += tried(g, fmt.Sprint("bot-", i), 5)
 		}
 		require.InDelta(t, 600, told, 5, "in a minute")
 		time.Sleep(rightFor)
 		require.Equal(t, allBurst, func() (n int) {
 			for i := range 100 {
-				n += tried(g, fmt.Sprint("bot ", i), 10)
+				n += tried(g, fmt.Sprint("bot-", i), 10)
 			}
 			return n
 		}())
 		require.False(t, g.Tell("operator", password, true), "that was long ago")
+	})
+}
+
+// TestMadeUpAddresses: one host that says it is a proxy of many keeps out nobody who
+// comes from elsewhere.
+func TestMadeUpAddresses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuesses(nil)
+		told := 0
+		for i := range 600 {
+			told += tried(g, Address("192.0.2.1:1", []string{fmt.Sprint("10.1.1.", i)}), 5)
+			time.Sleep(time.Second / 10)
+			require.True(t, g.Tell(Address(fmt.Sprintf("203.0.113.%d:1", i), nil), []byte("the password"), true))
+			require.True(t, g.Tell(Address("198.51.100.1:1", []string{fmt.Sprint("203.0.113.", i)}), []byte("the password"), true), "behind a proxy")
+		}
+		require.InDelta(t, proxyBurst+60*int(time.Second/proxyEach), told, 5, "in a minute")
 	})
 }
 
@@ -99,6 +116,9 @@ func TestAddress(t *testing.T) {
 		{remote: "192.0.2.1:1", passed: []string{"203.0.113.1"}, want: "192.0.2.1 203.0.113.1"},
 		{remote: "192.0.2.1:1", passed: []string{"made up", "203.0.113.1, 2001:db8::1 "}, want: "192.0.2.1 2001:db8::/64"},
 		{remote: "192.0.2.1:1", passed: []string{""}, want: "192.0.2.1 "},
+		{remote: "192.0.2.1:1", passed: []string{"203.0.113.1:4567"}, want: "192.0.2.1 203.0.113.1"},
+		{remote: "192.0.2.1:1", passed: []string{"[2001:db8::1]:4567"}, want: "192.0.2.1 2001:db8::/64"},
+		{remote: "192.0.2.1:1", passed: []string{"[2001:db8::1]"}, want: "192.0.2.1 2001:db8::/64"},
 		{remote: "@", want: ""},
 	} {
 		require.Equal(t, c.want, Address(c.remote, c.passed))
