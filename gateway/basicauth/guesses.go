@@ -48,7 +48,7 @@ type Guesses struct {
 	slots [4096]slot
 	// proxies are the hosts' that pass requests on, or say so: the addresses that one
 	// makes up would else be enough to keep everybody out.
-	proxies [256]pace
+	proxies [1024]pace
 }
 
 type slot struct {
@@ -102,7 +102,7 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 	}
 	proxy := new(pace) // of who comes by himself: it bounds nothing
 	if host, _, passedOn := strings.Cut(address, " "); passedOn {
-		proxy = &g.proxies[maphash.String(g.seed, host)%uint64(len(g.proxies))]
+		proxy = g.proxy(host)
 	}
 	if !known && !proxy.allows(now, proxyBurst, proxyEach) {
 		return false
@@ -116,6 +116,11 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 	g.all.take(now, allEach)
 	s.wrong = what
 	return true
+}
+
+// proxy is the bound of a host, which another may share.
+func (g *Guesses) proxy(host string) *pace {
+	return &g.proxies[maphash.String(g.seed, host)%uint64(len(g.proxies))]
 }
 
 // Address is what is counted by: where a request comes from, and where a proxy in
