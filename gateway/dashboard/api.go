@@ -90,13 +90,10 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 }
 
 // from says in a request to the API where the person's own has come from, which an
-// auth plugin is told.
+// auth plugin is told. Where a header says so anybody may have written it: at the API
+// the plugin is not told that either.
 func from(r, own *http.Request) {
 	address, _, _ := net.SplitHostPort(own.RemoteAddr)
-	if passed := own.Header.Values("X-Forwarded-For"); len(passed) > 0 {
-		last := passed[len(passed)-1]
-		address = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	}
 	r.Header.Set("X-Forwarded-For", address)
 }
 
