@@ -164,3 +164,29 @@ func TestGuessesHoweverTheyAreSpelt(t *testing.T) {
 		}
 	}
 }
+
+// TestGuessesOfThoseWhoPass: that a plugin lets somebody pass need not mean that it
+// knows them. Who seems to be known at many addresses is bounded as all others.
+func TestGuessesOfThoseWhoPass(t *testing.T) {
+	t.Parallel()
+	p := newPluginServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Forwarded-Uri") != "/system/info" && r.Header.Get("Authorization") != asAdmin {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	a := newFront(t, p.URL, nil)
+	began, told := time.Now(), 0
+	from := func(i int) string { return fmt.Sprint("X-Forwarded-For: 192.0.2.", i) }
+	for i := range 40 {
+		status, _ := a.send(t, "GET", "/system/info", asPassword("x"), "", from(i))
+		require.Equal(t, 200, status)
+	}
+	for i := range 40 {
+		for j := range 10 {
+			if status, _ := a.send(t, "GET", "/system/functions", asPassword(fmt.Sprint(i, j)), "", from(i)); status == http.StatusUnauthorized {
+				told++
+			}
+		}
+	}
+	require.LessOrEqual(t, told, 155+20*int(time.Since(began)/time.Second+1))
+}

@@ -41,8 +41,10 @@ type Guesses struct {
 	began time.Time
 	seed  maphash.Seed
 
-	mu  sync.Mutex
-	all pace
+	mu sync.Mutex
+	// all is everybody's pace but of those who had the right password, who have one of
+	// their own: that a plugin has let somebody pass need not mean that it knows them.
+	all, allKnown pace
 	// slots are the addresses', by their hash: two may share one. How many a crowd
 	// can use up at a time is bounded by all.
 	slots [4096]slot
@@ -96,15 +98,13 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 		// would else keep out those beside it.
 		return true
 	}
-	known := s.right == who && now < s.until
-	if !s.pace.allows(now, addressBurst, addressEach) || !known && !g.all.allows(now, allBurst, allEach) {
-		return false
-	}
-	proxy := new(pace) // of who comes by himself: it bounds nothing
-	if host, _, passedOn := strings.Cut(address, " "); passedOn {
+	all, proxy := &g.all, new(pace) // which bounds nothing
+	if s.right == who && now < s.until {
+		all = &g.allKnown
+	} else if host, _, passedOn := strings.Cut(address, " "); passedOn {
 		proxy = g.proxy(host)
 	}
-	if !known && !proxy.allows(now, proxyBurst, proxyEach) {
+	if !s.pace.allows(now, addressBurst, addressEach) || !all.allows(now, allBurst, allEach) || !proxy.allows(now, proxyBurst, proxyEach) {
 		return false
 	}
 	if right {
@@ -113,7 +113,7 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 	}
 	s.pace.take(now, addressEach)
 	proxy.take(now, proxyEach)
-	g.all.take(now, allEach)
+	all.take(now, allEach)
 	s.wrong = what
 	return true
 }

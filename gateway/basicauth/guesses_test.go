@@ -13,7 +13,7 @@ import (
 func tried(g *Guesses, address string, n int) (told int) {
 	for range n {
 		g.mu.Lock()
-		guess := fmt.Appendf(nil, "guess %d of %s", g.all, address)
+		guess := fmt.Appendf(nil, "guess %d of %s", g.all+g.allKnown, address)
 		g.mu.Unlock()
 		if g.Tell(address, guess, false) {
 			told++
