@@ -38,7 +38,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	}
 	right := g.config.Admin.Match(authorization)
 	if g.config.Admin.Set() {
-		if err := g.tell(ctx, authorization, right); err != nil {
+		if err := g.boundGuesses(ctx, authorization, right); err != nil {
 			return caller{}, err
 		}
 	}
@@ -64,9 +64,9 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	return who, err
 }
 
-// tell refuses to say whether a password is right, where too many were wrong. The
-// dashboard counts what people try there by itself: it is where they come from.
-func (g *Gateway) tell(ctx *fasthttp.RequestCtx, authorization [][]byte, right bool) error {
+// boundGuesses counts a password, and refuses to tell whether it is right when too
+// many wrong ones were tried. The dashboard counts those of its form itself.
+func (g *Gateway) boundGuesses(ctx *fasthttp.RequestCtx, authorization [][]byte, right bool) error {
 	sent := basicauth.Sent(authorization)
 	if sent == nil || g.config.Guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
 		return nil
@@ -75,7 +75,7 @@ func (g *Gateway) tell(ctx *fasthttp.RequestCtx, authorization [][]byte, right b
 	for _, value := range headerValues(ctx, "X-Forwarded-For") {
 		forwardedFor = append(forwardedFor, string(value))
 	}
-	if g.config.Guesses.Tell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
+	if g.config.Guesses.MayTell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
 		return nil
 	}
 	return &provider.Error{Status: http.StatusTooManyRequests, Message: "too many wrong passwords were tried: try again in a second"}
