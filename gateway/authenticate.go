@@ -39,7 +39,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	}
 	right := g.config.Admin.Match(authorization)
 	if g.config.Admin.Set() {
-		if err := g.tell(ctx, basicauth.Sent(authorization), right); err != nil {
+		if err := g.boundGuesses(ctx, basicauth.Sent(authorization), right); err != nil {
 			return caller{}, err
 		}
 	}
@@ -65,10 +65,10 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	return who, err
 }
 
-// tell refuses to say whether a password that was sent is right, where too many were
-// wrong; nil = none was sent. The dashboard counts what people try there by itself: it
-// is where they come from.
-func (g *Gateway) tell(ctx *fasthttp.RequestCtx, sent []byte, right bool) error {
+// boundGuesses counts a password that was sent, nil = none was, and refuses to tell
+// whether it is right when too many wrong ones were tried. The dashboard counts those
+// of its form itself.
+func (g *Gateway) boundGuesses(ctx *fasthttp.RequestCtx, sent []byte, right bool) error {
 	if sent == nil || g.config.Guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (g *Gateway) tell(ctx *fasthttp.RequestCtx, sent []byte, right bool) error 
 			forwardedFor = append(forwardedFor, string(value))
 		}
 	}
-	if g.config.Guesses.Tell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
+	if g.config.Guesses.MayTell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
 		return nil
 	}
 	return &provider.Error{Status: http.StatusTooManyRequests, Message: "too many wrong passwords were tried: try again in a second"}

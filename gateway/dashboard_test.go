@@ -161,17 +161,21 @@ func TestFunctionsSayNothingForTheHost(t *testing.T) {
 func TestManyCookies(t *testing.T) {
 	t.Parallel()
 	d := &Dashboard{CookieMark: "gatehound-"}
-	var ctx fasthttp.RequestCtx
 	var line strings.Builder
 	for i := range 40_000 {
 		fmt.Fprintf(&line, "gatehound-%d=; ", i)
 	}
 	header := "GET / HTTP/1.1\r\nHost: h\r\nCookie: " + line.String() + "a=1; nameless; b=2\r\n\r\n"
-	require.NoError(t, ctx.Request.Header.Read(bufio.NewReaderSize(strings.NewReader(header), len(header))))
-	began := time.Now()
-	d.hideCookies(&ctx)
-	require.Less(t, time.Since(began), time.Second)
-	require.Equal(t, "a=1; nameless; b=2", string(ctx.Request.Header.Peek("Cookie")))
+	took := time.Hour
+	for range 5 { // a busy machine stops for a second, but not each time
+		var ctx fasthttp.RequestCtx
+		require.NoError(t, ctx.Request.Header.Read(bufio.NewReaderSize(strings.NewReader(header), len(header))))
+		began := time.Now()
+		d.hideCookies(&ctx)
+		took = min(took, time.Since(began))
+		require.Equal(t, "a=1; nameless; b=2", string(ctx.Request.Header.Peek("Cookie")))
+	}
+	require.Less(t, took, time.Second)
 }
 
 // TestFunctionsDoNotSeeCookies of the dashboard's, and do not set such.

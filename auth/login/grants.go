@@ -36,8 +36,8 @@ func (c *Client) redeem(ctx context.Context, secrets []string, get func(context.
 
 // Refresh gets new tokens for a refresh token (RFC 6749 section 6). The
 // refresh token in them is the one to keep. There may be no ID token among them.
-// One that is not for the origin of the login is an ErrAnother; the zero origin,
-// which is not known, takes any.
+// ErrAnother says that the ID token is not of the login with this origin. A zero
+// origin, of a login from before origins were kept, is not compared.
 func (c *Client) Refresh(ctx context.Context, refresh string, origin Origin) (Tokens, error) {
 	if refresh == "" {
 		return Tokens{}, errors.New("there is no refresh token")
@@ -60,7 +60,7 @@ func (c *Client) Refresh(ctx context.Context, refresh string, origin Origin) (To
 			return Tokens{}, err
 		}
 	}
-	tokens.Origin = origin // of which the nonce, for one, may not come again
+	tokens.Origin = origin // the first ID token's: a later one may lack the nonce
 	return tokens, nil
 }
 

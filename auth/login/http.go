@@ -123,7 +123,7 @@ func answeredRefusal(res *http.Response, secrets ...string) error {
 	return &Refusal{Status: res.StatusCode, Code: clean(answer.Code, secrets...), Description: clean(answer.Description, secrets...)}
 }
 
-// noOAuth is for an answer that is no OAuth error, such as a proxy's.
+// noOAuth describes an answer that is no OAuth error, such as a proxy's.
 func noOAuth(res *http.Response) error {
 	at := clean(res.Request.URL.Redacted())
 	if res.StatusCode >= http.StatusInternalServerError {

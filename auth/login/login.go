@@ -69,7 +69,7 @@ type Tokens struct {
 	Expiry time.Time
 	// Claims are the ID token's; nil without one.
 	Claims map[string]any
-	// Origin is what a later refresh has to be for; zero = there was no ID token.
+	// Origin is what a later Refresh is compared with; zero = there was no ID token.
 	Origin Origin
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 )
 
-// Origin is who logged in, where and for whom, as the first ID token of a login
-// says. It is no secret, and kept with the refresh token.
+// Origin says who logged in, at which issuer and for which client, by the first ID
+// token of a login. It is no secret, and is kept with the refresh token.
 type Origin struct {
 	Issuer, Subject string
 	Audience        []string
@@ -27,8 +27,8 @@ func originOf(id *oidc.IDToken, claims map[string]any) Origin {
 }
 
 // check compares with what a refresh brought (OpenID Connect Core 1.0, section
-// 12.2). Else a provider that mixes people up would have one of them act as
-// another, with nobody having logged in.
+// 12.2). Else, where a provider mixes people up, one would act as another without a
+// login.
 func (o Origin) check(got Origin) error {
 	name, was, is := "", any(nil), any(nil)
 	switch {

@@ -12,29 +12,30 @@ import (
 	"time"
 )
 
-// How many wrong passwords are told at once, and after how long one more is: of
-// one address, of all that one host passes on, and of all.
+// How many wrong passwords may be tried at once, and how long each counts: from one
+// address, from all that one host passes on, and from all.
 const (
 	addressBurst, addressEach = 10, time.Second
 	proxyBurst, proxyEach     = 50, time.Second / 5
 	allBurst, allEach         = 100, time.Second / 10
 )
 
-// rightFor is how long an address that had the right password is not kept out by
-// what others try.
+// rightFor is how long an address that had the right password is free of the bound
+// on all.
 const rightFor = 24 * time.Hour
 
-// PassHeader has the Pass in requests of those who count what is tried themselves.
+// PassHeader is how the dashboard shows the API that a request is its own. Such a
+// request is not counted again, and says in X-Forwarded-For who sits at the browser.
+// Its value is the Pass.
 const PassHeader = "X-Gatehound-Pass"
 
 // Guesses bounds how fast passwords can be guessed, at all places where they are
-// asked for. It takes the same memory whatever comes. Make one with NewGuesses; it
-// is safe for concurrent use.
+// asked for. Its memory is fixed. Make one with NewGuesses; it is safe for
+// concurrent use.
 //
-// Beyond the bound nobody is told whether a password is right, not even by its
-// being taken: who guesses would then only have to go on. So whoever shares an
-// address with a guesser has to try again, too, and gets in within the second that
-// comes after him.
+// Beyond the bound the right password is refused, too: else a guesser could go on
+// and see which one is taken. So whoever shares an address with a guesser has to try
+// again, and gets in a second after the guesser stops.
 type Guesses struct {
 	pass  string
 	now   func() time.Time
@@ -43,21 +44,21 @@ type Guesses struct {
 
 	mu sync.Mutex
 	// all is everybody's pace but of those who had the right password, who have one of
-	// their own: that a plugin has let somebody pass need not mean that it knows them.
+	// their own: that a plugin let somebody pass need not mean that it knows them.
 	all, allKnown pace
-	// slots are the addresses', by their hash: two may share one. How many a crowd
-	// can use up at a time is bounded by all.
+	// slots are those of addresses, by their hash. Two addresses may share one. The
+	// bound on all keeps a crowd from using up many of them.
 	slots [4096]slot
-	// proxies are the hosts' that pass requests on, or say so: the addresses that one
-	// makes up would else be enough to keep everybody out.
+	// proxies are those of hosts that pass requests on, or say so. Else the addresses
+	// that one host makes up could keep everybody out.
 	proxies [1024]pace
 }
 
 type slot struct {
 	pace  pace
-	wrong uint64        // the hash of what was last told to be wrong
-	right uint64        // and of the address that was last right
-	until time.Duration // for so long: see rightFor
+	wrong uint64        // hash of the last wrong password
+	right uint64        // hash of the last address that had the right one
+	until time.Duration // when that is forgotten: see rightFor
 }
 
 // pace is when a bound has its full burst again, as the time since the beginning.
@@ -77,7 +78,7 @@ func NewGuesses(now func() time.Time) *Guesses {
 	return &Guesses{pass: rand.Text(), now: now, began: now(), seed: maphash.MakeSeed()}
 }
 
-// Pass is a secret of this process: see PassHeader.
+// Pass is a secret that only this process knows: see PassHeader.
 func (g *Guesses) Pass() string { return g.pass }
 
 // IsPass reports whether a PassHeader's value is the Pass.
@@ -85,17 +86,17 @@ func (g *Guesses) IsPass(value []byte) bool {
 	return subtle.ConstantTimeCompare(value, []byte(g.pass)) == 1
 }
 
-// Tell reports whether the sender of an Authorization header, at an Address, may be
-// told whether that is right. Where not, he is to try again in a second.
-func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
+// MayTell counts an Authorization header from an Address. It reports whether the
+// sender may be told if that is right; if not, the sender is to try again in a second.
+func (g *Guesses) MayTell(address string, authorization []byte, right bool) bool {
 	who, what := maphash.String(g.seed, address), maphash.Bytes(g.seed, authorization)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now().Sub(g.began) // by the clock that nobody sets
 	s := &g.slots[who%uint64(len(g.slots))]
 	if !right && what == s.wrong {
-		// He was told before. A program that has an old password, and does not stop,
-		// would else keep out those beside it.
+		// It was told before. Else a program that goes on with an old password would
+		// keep out others at its address.
 		return true
 	}
 	all, proxy := &g.all, new(pace) // which bounds nothing
@@ -118,26 +119,36 @@ func (g *Guesses) Tell(address string, authorization []byte, right bool) bool {
 	return true
 }
 
-// proxy is the bound of a host, which another may share.
+// proxy is the pace of a host. Two hosts may share one.
 func (g *Guesses) proxy(host string) *pace {
 	return &g.proxies[maphash.String(g.seed, host)%uint64(len(g.proxies))]
 }
 
-// Address is what is counted by: where a request comes from, and where a proxy in
-// front says that it had it from, the last of its X-Forwarded-For headers. Behind a
-// proxy all would else be one, and a stranger keep the others out. Who makes that
-// header up is bounded with all that his host passes on. Of an IPv6 address it is the /64, which is
-// one customer's.
+// Address is what guesses are counted by: where a request comes from and, if it has
+// X-Forwarded-For headers, the address that the proxy in front says it is for. Else
+// all behind a proxy would be one, and a stranger among them could keep out the
+// others. Whoever makes that header up meets the bound on what one host passes on.
 func Address(remoteAddr string, forwardedFor []string) string {
 	host, _, _ := net.SplitHostPort(remoteAddr)
 	address := network(host)
-	if len(forwardedFor) > 0 {
-		last := forwardedFor[len(forwardedFor)-1]
-		address += " " + network(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]))
+	if last, forwarded := lastForwarded(forwardedFor); forwarded {
+		address += " " + network(last)
 	}
 	return address
 }
 
+// lastForwarded returns the last address of X-Forwarded-For headers, which is the nearest
+// proxy's; callers can make up those before it. false = there is none.
+func lastForwarded(forwardedFor []string) (address string, found bool) {
+	if len(forwardedFor) == 0 {
+		return "", false
+	}
+	last := forwardedFor[len(forwardedFor)-1]
+	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:]), true
+}
+
+// network is an IPv4 address as it is, and of an IPv6 address the /64, which one
+// customer has.
 func network(host string) string {
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	if withPort, is := netip.ParseAddrPort(host); is == nil { // as some proxies say it
@@ -156,8 +167,8 @@ func network(host string) string {
 	return prefix.String()
 }
 
-// Sent returns the Authorization header that has a name and a password; nil = there
-// is none, or one that could never be right.
+// Sent returns the Authorization header with a name and a password; nil = there is
+// none, or several headers, which are never right.
 func Sent(authorization [][]byte) []byte {
 	if len(authorization) != 1 {
 		return nil

@@ -15,7 +15,7 @@ func tried(g *Guesses, address string, n int) (told int) {
 		g.mu.Lock()
 		guess := fmt.Appendf(nil, "guess %d of %s", g.all+g.allKnown, address)
 		g.mu.Unlock()
-		if g.Tell(address, guess, false) {
+		if g.MayTell(address, guess, false) {
 			told++
 		}
 	}
@@ -27,13 +27,13 @@ func TestGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGuesses(nil)
 		password := []byte("the password")
-		require.True(t, g.Tell("ci", password, true))
+		require.True(t, g.MayTell("ci", password, true))
 		require.Equal(t, addressBurst, tried(g, "ci", 50))
-		require.False(t, g.Tell("ci", password, true), "that it is taken would tell that it is right")
-		require.True(t, g.Tell("operator", password, true), "others are not kept out")
+		require.False(t, g.MayTell("ci", password, true), "that it is taken would tell that it is right")
+		require.True(t, g.MayTell("operator", password, true), "others are not kept out")
 		time.Sleep(addressEach)
-		require.True(t, g.Tell("ci", password, true), "nobody is for long")
-		require.True(t, g.Tell("ci", password, true), "and what is right costs nothing")
+		require.True(t, g.MayTell("ci", password, true), "nobody is for long")
+		require.True(t, g.MayTell("ci", password, true), "and what is right costs nothing")
 		require.Equal(t, 1, tried(g, "ci", 50))
 		time.Sleep(time.Hour)
 		require.Equal(t, addressBurst, tried(g, "ci", 50), "a bound forgets")
@@ -47,16 +47,16 @@ func TestGuessesOfACrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGuesses(nil)
 		password := []byte("the password")
-		require.True(t, g.Tell("operator", password, true))
+		require.True(t, g.MayTell("operator", password, true))
 		told := 0
 		for i := range 1000 { // of which two may share a slot
 			told += tried(g, fmt.Sprint("bot-", i), addressBurst/2-1)
 		}
 		require.Equal(t, allBurst, told)
-		require.False(t, g.Tell("somebody", password, true))
-		require.True(t, g.Tell("operator", password, true))
+		require.False(t, g.MayTell("somebody", password, true))
+		require.True(t, g.MayTell("operator", password, true))
 		time.Sleep(allEach)
-		require.True(t, g.Tell("somebody", password, true))
+		require.True(t, g.MayTell("somebody", password, true))
 		told = 0
 		for i := range 600 {
 			time.Sleep(time.Second / 10)
@@ -70,7 +70,7 @@ func TestGuessesOfACrowd(t *testing.T) {
 			}
 			return n
 		}())
-		require.False(t, g.Tell("operator", password, true), "that was long ago")
+		require.False(t, g.MayTell("operator", password, true), "that was long ago")
 	})
 }
 
@@ -87,8 +87,8 @@ func TestMadeUpAddresses(t *testing.T) {
 		for i := range 600 {
 			told += tried(g, Address("192.0.2.1:1", []string{fmt.Sprint("10.1.1.", i)}), addressBurst/2-1)
 			time.Sleep(time.Second / 10)
-			require.True(t, g.Tell(Address(fmt.Sprintf("203.0.113.%d:1", i), nil), []byte("the password"), true))
-			require.True(t, g.Tell(Address("198.51.100.1:1", []string{fmt.Sprint("203.0.113.", i)}), []byte("the password"), true), "behind a proxy")
+			require.True(t, g.MayTell(Address(fmt.Sprintf("203.0.113.%d:1", i), nil), []byte("the password"), true))
+			require.True(t, g.MayTell(Address("198.51.100.1:1", []string{fmt.Sprint("203.0.113.", i)}), []byte("the password"), true), "behind a proxy")
 		}
 		require.InDelta(t, proxyBurst+60*int(time.Second/proxyEach), told, 5, "in a minute")
 	})
@@ -100,9 +100,9 @@ func TestOldPassword(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses(nil)
 	for range 1000 {
-		require.True(t, g.Tell("office", []byte("old"), false))
+		require.True(t, g.MayTell("office", []byte("old"), false))
 	}
-	require.True(t, g.Tell("office", []byte("new"), true))
+	require.True(t, g.MayTell("office", []byte("new"), true))
 }
 
 func TestAddress(t *testing.T) {
@@ -139,6 +139,6 @@ func TestPass(t *testing.T) {
 func BenchmarkTell(b *testing.B) {
 	g, header := NewGuesses(nil), []byte(New("admin", "ABCDEFGHIJKLMNOPQRSTUVWXYZ").Header())
 	for b.Loop() {
-		g.Tell(Address("192.0.2.1:1234", nil), header, true)
+		g.MayTell(Address("192.0.2.1:1234", nil), header, true)
 	}
 }

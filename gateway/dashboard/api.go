@@ -63,7 +63,7 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 			r.Header.Set("Authorization", c.authorization)
 		}
 		if !v.d.config.Open {
-			from(r, v.r)
+			forwardFor(r, v.r)
 			return
 		}
 		// An open API goes by how a request has come: see the gateway's authenticate.
@@ -89,12 +89,12 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 	return nil, &refusal{Status: response.StatusCode, Message: message}
 }
 
-// from says in a request to the API where the person's own has come from, which an
-// auth plugin is told. Where a header says so anybody may have written it: at the API
-// the plugin is not told that either.
-func from(r, own *http.Request) {
+// forwardFor tells the API, and by it an auth plugin, where the person's own request
+// has come from. What a header says of that is left out, as at the API: anybody may
+// have written it, and a plugin may go by addresses.
+func forwardFor(asking, own *http.Request) {
 	address, _, _ := net.SplitHostPort(own.RemoteAddr)
-	r.Header.Set("X-Forwarded-For", address)
+	asking.Header.Set("X-Forwarded-For", address)
 }
 
 func (d *Dashboard) send(ctx context.Context, method, path string, query url.Values, body io.Reader, change func(*http.Request)) (*http.Response, error) {
@@ -107,7 +107,7 @@ func (d *Dashboard) send(ctx context.Context, method, path string, query url.Val
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "gatehound-dashboard")
-	r.Header.Set(basicauth.PassHeader, d.config.Guesses.Pass()) // what is tried at the form is counted there
+	r.Header.Set(basicauth.PassHeader, d.config.Guesses.Pass())
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

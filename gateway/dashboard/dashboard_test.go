@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -59,6 +60,27 @@ func TestLoginAsksNothingElse(t *testing.T) {
 	s.browser(t).send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {"x"}})
 	s.browser(t).loginByPassword(t)
 	require.Equal(t, []int{http.StatusUnauthorized, http.StatusBadRequest}, statuses)
+}
+
+// TestLoginRefusedOtherwise: an auth plugin may say in other ways than by a 401 that
+// a password is wrong, and that counts as well.
+func TestLoginRefusedOtherwise(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *Config) {
+		c.API = roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("bad credentials")), Request: r}, nil
+		})
+	})
+	try := func(i int) got {
+		return s.browser(t).send(t, "/ui/login", url.Values{"user": {"admin"}, "password": {fmt.Sprint(i)}})
+	}
+	first := try(0)
+	require.Equal(t, http.StatusUnauthorized, first.status)
+	require.Contains(t, first.body, "The gateway answered 400.")
+	require.Empty(t, first.header.Values("Set-Cookie"))
+	for i := 1; try(i).status != http.StatusTooManyRequests; i++ {
+		require.Less(t, i, 50)
+	}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -20,9 +20,10 @@ type forbiddenPage struct {
 	Subject, Issuer  string
 	Policies         []string
 	Action, Resource string // what is missing; "" = the API has not said so
-	// Roles would give it to those they match, and Matching do match the person by
-	// now: the next login gives it.
+	// Roles give it to those they match. Matching do so too, and match the person: the
+	// next login gives it. RolesKnown is false if no ID token says who the person is.
 	Roles, Matching []string
+	RolesKnown      bool
 }
 
 // missing finds in the API's refusal what is not granted.
@@ -33,18 +34,18 @@ func (v *visit) showForbidden(r *refusal) error {
 	page := forbiddenPage{Message: r.Message, Subject: v.session.subject, Issuer: v.session.issuer, Policies: v.policies()}
 	if found := missing.FindStringSubmatch(r.Message); found != nil {
 		page.Action, page.Resource = found[1], found[2]
-		page.Roles, page.Matching = v.rolesFor(found[1], found[2])
+		page.Roles, page.Matching, page.RolesKnown = v.rolesFor(found[1], found[2])
 	}
 	return v.show(http.StatusForbidden, "forbidden", "Not authorized", page)
 }
 
 // rolesFor are the roles of the person's issuer that give an action on
 // namespace:name. Their names are told, and not whom they are for.
-func (v *visit) rolesFor(action, resource string) (roles, matching []string) {
+func (v *visit) rolesFor(action, resource string) (roles, matching []string, known bool) {
 	c, _ := v.session.current()
 	x := v.d.explain(c.claims)
 	if x == nil {
-		return nil, nil
+		return nil, nil, false
 	}
 	objects := v.d.config.Objects()
 	namespace, name, _ := strings.Cut(resource, ":")
@@ -58,7 +59,7 @@ func (v *visit) rolesFor(action, resource string) (roles, matching []string) {
 			roles = append(roles, r.Name)
 		}
 	}
-	return roles, matching
+	return roles, matching, true
 }
 
 // policies are those in the person's API token.

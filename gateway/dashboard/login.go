@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -55,7 +56,7 @@ func (v *visit) next() string { return ownPage(v.r.FormValue("next")) }
 
 func (v *visit) showLogin(status int) error {
 	page := loginPage{Next: v.next(), Password: v.d.config.Password, User: v.form.Get("user"), Ended: v.r.FormValue("ended") != ""}
-	if page.Lack = sentence(v.d.untrusted()); page.Lack == "" && v.d.config.Provider != nil {
+	if page.Lack = sentence(v.d.lack()); page.Lack == "" && v.d.config.Provider != nil {
 		page.Provider = v.d.config.Provider.Issuer
 		if u, err := url.Parse(page.Provider); err == nil && u.Host != "" {
 			page.Provider = u.Host
@@ -102,27 +103,33 @@ func (v *visit) loginByPassword() error {
 	return v.showLogin(http.StatusUnauthorized)
 }
 
-// guess asks the API about a password. If it is not right, the status says why not;
-// 429 = too many were wrong, and nobody is told: what people try here is counted with
-// what they try at the API.
+// guess asks the API whether it takes a password. If not, status says why; 429 means
+// that too many wrong ones were tried, here or at the API, and that this one was not
+// judged.
 func (d *Dashboard) guess(r *http.Request, authorization string) (right bool, status int, err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
-	// The API refuses this query when it knows who asks. What it would do for them
-	// would take time, and tell by that what is right where it must not be told.
+	// The API refuses this query, but only to those whom it knows. It does nothing for
+	// them: the time that takes would tell that a password is right.
 	query := url.Values{"login": {"1", "2"}}
 	response, err := d.send(ctx, http.MethodGet, "/system/namespaces", query, nil, func(asking *http.Request) {
 		asking.Header.Set("Authorization", authorization)
-		from(asking, r)
+		forwardFor(asking, r)
 	})
 	if err != nil {
 		return false, 0, err
 	}
-	response.Body.Close()
-	right = response.StatusCode == http.StatusBadRequest
-	wrong := response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden
+	defer response.Body.Close()
+	line, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
+	if err != nil {
+		return false, 0, err
+	}
+	// An auth plugin may answer 400 as well, to a wrong password: that one does not
+	// complain of our query.
+	right = response.StatusCode == http.StatusBadRequest && strings.HasPrefix(string(line), `the query has "login" with different values`)
+	judged := response.StatusCode < http.StatusInternalServerError
 	address := basicauth.Address(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
-	if (right || wrong) && !d.config.Guesses.Tell(address, []byte(authorization), right) {
+	if judged && !d.config.Guesses.MayTell(address, []byte(authorization), right) {
 		return false, http.StatusTooManyRequests, nil
 	}
 	return right, response.StatusCode, nil
@@ -130,7 +137,7 @@ func (d *Dashboard) guess(r *http.Request, authorization string) (right bool, st
 
 // loginAtProvider sends the browser to the provider.
 func (v *visit) loginAtProvider() error {
-	if lack := v.d.untrusted(); lack != "" {
+	if lack := v.d.lack(); lack != "" {
 		return &refusal{http.StatusServiceUnavailable, sentence(lack) + "."}
 	}
 	client, err := v.client()

@@ -36,7 +36,7 @@ func (p *party) get(ctx context.Context) (*login.Client, error) {
 	if p.err != nil && p.now().Sub(p.failed) < discoveryPause {
 		return nil, p.err
 	}
-	// That the one who asks goes away says nothing about the provider.
+	// If the person leaves meanwhile, that is no failure of the provider.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if p.client, p.err = login.Discover(bounded, p.config); p.err != nil {
@@ -63,7 +63,7 @@ func (d *Dashboard) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if objects := d.config.Objects(); objects != last {
 			last = objects
-			lack, now := d.untrusted(), d.config.Now()
+			lack, now := d.lack(), d.config.Now()
 			if lack != "" && (lack != said || now.Sub(at) >= warnPause) {
 				d.config.Log.Warn().Msg("primary_issuer: " + lack)
 				at = now
@@ -77,14 +77,14 @@ func (d *Dashboard) Run(ctx context.Context) {
 	}
 }
 
-// untrusted says what an operator has to do before anybody can log in at the
-// provider; "" = nothing, or it is not known yet.
-func (d *Dashboard) untrusted() string {
+// lack says what the IAM objects lack for anybody to log in at the provider; "" =
+// nothing, or it is not known yet.
+func (d *Dashboard) lack() string {
 	p, objects := d.config.Provider, d.config.Objects()
 	if p == nil || objects == nil {
 		return ""
 	}
-	bare := strings.TrimSuffix(p.Issuer, "/") // which of the two it is, the provider says
+	bare := strings.TrimSuffix(p.Issuer, "/") // only the provider knows whether its iss ends with a slash
 	for _, iss := range []string{bare, bare + "/"} {
 		if _, trusted := objects.Issuer(iss); trusted {
 			return ""

@@ -102,5 +102,5 @@ func TestNobodyTrustsTheProvider(t *testing.T) {
 
 	// With or without a slash at the end is the provider's choice.
 	slash := &Dashboard{config: Config{Objects: s.objects.Load, Provider: &login.Config{Issuer: s.idp.url + "/"}}}
-	require.Empty(t, slash.untrusted())
+	require.Empty(t, slash.lack())
 }

@@ -10,22 +10,22 @@ import (
 const (
 	// renewBefore is how long before its end an API token is replaced.
 	renewBefore = 30 * time.Second
-	// renewalPause is the time between two attempts at that.
+	// renewalPause is the time between two attempts.
 	renewalPause = 5 * time.Second
-	// renewalPatience bounds one.
+	// renewalPatience is how long an attempt may take.
 	renewalPatience = 15 * time.Second
 )
 
-// renewal is one attempt to get another API token for a session. Whoever needs that
-// meanwhile waits for the same one: a refresh token may be good only once.
+// renewal is one attempt to get another API token for a session. All requests of the
+// session share it: a refresh token may be good only once.
 type renewal struct {
-	done  chan struct{} // closed at its end
-	err   error         // to be read after that
-	ended time.Time     // zero = it is under way; the session's mu is for it
+	done  chan struct{} // closed when the attempt has ended
+	err   error         // read it after done
+	ended time.Time     // guarded by the session's mu; zero = the attempt is under way
 }
 
-// renew has another API token got in the place of one that ends soon. Only when it
-// has ended is that waited for.
+// renew replaces an API token that ends soon. The request waits for the new one only
+// if the old one has ended already.
 func (v *visit) renew() error {
 	s, now := v.session, v.d.config.Now()
 	c, err := s.current()
@@ -39,7 +39,7 @@ func (v *visit) renew() error {
 		}
 		return errLoggedOut
 	}
-	r := v.d.renewal(context.WithoutCancel(v.r.Context()), s, c)
+	r := v.d.joinRenewal(context.WithoutCancel(v.r.Context()), s, c)
 	if good {
 		return nil
 	}
@@ -55,9 +55,9 @@ func (v *visit) renew() error {
 	return err
 }
 
-// renewal returns the attempt to replace the session's credential c: the one that
+// joinRenewal returns the attempt to replace the session's credential c: the one that
 // is under way, one that has just failed while c is still good, or a new one.
-func (d *Dashboard) renewal(ctx context.Context, s *session, c credential) *renewal {
+func (d *Dashboard) joinRenewal(ctx context.Context, s *session, c credential) *renewal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := d.config.Now()
@@ -79,7 +79,7 @@ func (d *Dashboard) renewal(ctx context.Context, s *session, c credential) *rene
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if err == nil && !s.ended { // one that was ended meanwhile stays that
+		if err == nil && !s.ended { // a session that has ended stays so
 			s.credential = fresh
 		}
 		r.err, r.ended = err, d.config.Now()
@@ -88,7 +88,7 @@ func (d *Dashboard) renewal(ctx context.Context, s *session, c credential) *rene
 	return r
 }
 
-// refresh gets a credential for the refresh token of another.
+// refresh gets a new credential by the refresh token of c.
 func (d *Dashboard) refresh(ctx context.Context, s *session, c credential) (credential, error) {
 	client, err := d.party.get(ctx)
 	if err != nil {

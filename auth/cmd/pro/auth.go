@@ -73,12 +73,12 @@ and http://127.0.0.1:31111/oauth/callback as where it may be sent back to.`,
 	f.StringVar(&o.Authority, "authority", "", "the OpenID provider's issuer URL")
 	f.StringVar(&o.ClientID, "client-id", "", "what the provider knows us by")
 	f.StringVar(&o.clientSecret, "client-secret", "", "its secret; prefer --client-secret-file: others see the flags of programs that run")
-	f.StringVar(&o.ClientSecretFile, "client-secret-file", "", "file with the secret; - is stdin, or is typed, and not shown")
+	f.StringVar(&o.ClientSecretFile, "client-secret-file", "", "file with the secret; - is stdin; what you type at a terminal is not shown")
 	f.StringVar(&o.Grant, "grant", grantCode, strings.Join(grants, ", "))
 	f.StringVar(&o.scope, "scope", "openid profile email", "scopes to ask for; with offline_access some providers give a refresh token")
 	f.StringVar(&o.Audience, "audience", "", "audience to ask for, where the provider wants to be told")
 	f.StringVar(&o.token, "token", "", "a token of the provider's, in place of logging in; prefer --token-file")
-	f.StringVar(&o.tokenFile, "token-file", "", "file with it; - is stdin, or is typed, and not shown")
+	f.StringVar(&o.tokenFile, "token-file", "", "file with it; - is stdin; what you type at a terminal is not shown")
 	f.BoolVar(&o.NoExchange, "no-exchange", false, "keep the provider's token, as for a federated gateway; with --print-token or --pretty, print it only")
 	f.BoolVar(&o.printToken, "print-token", false, "print the token")
 	f.BoolVar(&o.pretty, "pretty", false, "print the token's header and payload")
@@ -133,7 +133,7 @@ func (p program) runAuth(ctx context.Context, o authOptions) error {
 	if err := l.connect(); err != nil {
 		return err
 	}
-	if !o.hasToken() { // not while others wait for the lock
+	if !o.hasToken() { // renew holds the lock, and others must not wait for a person who types
 		if err := l.readClientSecret(ctx); err != nil {
 			return err
 		}

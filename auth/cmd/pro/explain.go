@@ -27,7 +27,7 @@ func (l *session) explain(err error) error {
 	var advice string
 	switch {
 	case errors.As(err, &refused) && l.subject != "" && refused.Status >= http.StatusInternalServerError:
-		advice = "That is not for the token: its log says why, and it may be better later."
+		advice = "The token is not to blame. The gateway's log says why; try again later."
 		err = fmt.Errorf("the gateway cannot exchange it: %w", err)
 	case errors.As(err, &refused) && l.subject != "": // the gateway's
 		advice = l.explainGateway(refused)

@@ -76,23 +76,22 @@ func isDevice(file string) bool {
 
 func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
-// readTyped reads a line that is typed, or pasted. The terminal gives it as it
-// comes: its own lines end at 4095 bytes, on some systems at 1024, which tokens do
-// not.
+// readTyped reads a line that is typed, or pasted, key by key: a terminal's own lines
+// are cut at 4095 bytes, on some systems at 1024, and tokens are longer.
 func (p program) readTyped(ctx context.Context, what string, terminal *os.File) (string, error) {
 	before, err := term.MakeRaw(int(terminal.Fd()))
 	if err != nil {
 		return "", err
 	}
 	fmt.Fprintf(p.stderr, "%s (it is not shown): ", what)
-	defer func() { // whoever ends it: the shell is to show what is typed there
+	defer func() { // also at a Ctrl-C: the shell must show again what is typed
 		_ = term.Restore(int(terminal.Fd()), before)
 		p.say("")
 	}()
 	return await(ctx, func() (string, error) { return readLine(terminal) })
 }
 
-// Keys of a terminal that leaves them to us.
+// Keys that a raw terminal leaves to us.
 const (
 	keyInterrupt = 3   // Ctrl-C
 	keyEnd       = 4   // Ctrl-D
@@ -125,7 +124,7 @@ func readLine(terminal io.Reader) (string, error) {
 	return "", errTooLong
 }
 
-// await returns what read does, or leaves it behind when ctx has ended.
+// await returns what read returns, or when ctx ends an error: read then goes on alone.
 func await(ctx context.Context, read func() (string, error)) (string, error) {
 	type result struct {
 		text string

@@ -192,7 +192,7 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 	if err := l.store.checkSpace(); err != nil { // what comes for a refresh token must not be lost
 		return login.Token{}, err
 	}
-	// What is under way at a Ctrl-C has a moment, for the same reason.
+	// At a Ctrl-C, what is under way has 3 s to end, for the same reason.
 	grace, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
@@ -206,7 +206,7 @@ func (l *session) renew(ctx context.Context) (login.Token, error) {
 		tokens, err = c.Refresh(grace, l.settings.RefreshToken, l.settings.Origin)
 	}
 	if errors.Is(err, login.ErrAnother) {
-		// Whoever's the new one is, this login has come to its end.
+		// The new refresh token may be another person's, and the old one be spent.
 		l.settings.RefreshToken = ""
 		if err := l.store.saveSettings(l.settings); err != nil {
 			return login.Token{}, err
@@ -270,7 +270,7 @@ func (l *session) finish(ctx context.Context, o authOptions, tokens login.Tokens
 	if l.settings.ClientSecretFile == "-" {
 		l.settings.ClientSecretFile = ""
 	}
-	if o.hasToken() { // how somebody logs in here stays, with the refresh token as it is now
+	if o.hasToken() { // how the person logs in here stays as it is saved, with its refresh token
 		r, _, err := l.store.settings(l.settings.Gateway)
 		if err != nil {
 			return err

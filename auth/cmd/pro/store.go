@@ -45,9 +45,9 @@ type settings struct {
 	CA               string   `yaml:"ca"`
 	NoExchange       bool     `yaml:"no_exchange"`
 	RefreshToken     string   `yaml:"refresh_token"`
-	// Origin is what the refresh token is for.
+	// Origin is the login that the refresh token came from.
 	Origin login.Origin `yaml:"origin,flow"`
-	// GivenToken tells that config.yml has what was made of a --token.
+	// GivenToken says that the token in config.yml was exchanged for a --token.
 	GivenToken bool `yaml:"given_token"`
 }
 
@@ -96,7 +96,7 @@ func (s *store) lock(ctx context.Context) (unlock func(), err error) {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, fmt.Errorf("cannot lock %s: %w", l.Path(), cause)
 		}
-		return nil, notSaved(fmt.Errorf("cannot lock: %w", err)) // a folder of a network may have no locks
+		return nil, notSaved(fmt.Errorf("cannot lock: %w", err)) // a network's file system may have no locks
 	}
 	return func() { _ = l.Close() }, nil
 }
@@ -121,11 +121,11 @@ func (p program) check(ctx context.Context, s *store, gateway string) error {
 	return s.checkSpace()
 }
 
-// checkSpace tells whether both files can be written. It wants the lock.
+// checkSpace tells whether both files can be written. Callers hold the lock.
 func (s *store) checkSpace() error {
 	for _, name := range []string{credentialsFile, settingsFile} {
 		path := target(filepath.Join(s.dir, name))
-		size := int64(32 << 10) // what may come
+		size := int64(32 << 10) // for tokens to come
 		if info, err := os.Stat(path); err == nil {
 			size += info.Size()
 		}
@@ -138,9 +138,9 @@ func (s *store) checkSpace() error {
 	return nil
 }
 
-// prepare writes what is to be renamed to path.
+// prepare writes a new version of path beside it, to be renamed to it.
 func prepare(path string, data []byte) (temporary string, err error) {
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o200 == 0 { // renaming does not mind
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o200 == 0 { // which renaming would ignore
 		return "", notSaved(fmt.Errorf("%s is read-only", path))
 	}
 	if temporary, err = writeBeside(path, data, 0o600); err != nil {
@@ -149,7 +149,7 @@ func prepare(path string, data []byte) (temporary string, err error) {
 	return temporary, nil
 }
 
-// notSaved is for who cannot write there.
+// notSaved adds what a person can do who cannot write there.
 func notSaved(err error) error {
 	return fmt.Errorf("logins cannot be saved: %w; mend that, or have $OPENFAAS_CONFIG name another folder", err)
 }
@@ -199,8 +199,8 @@ func (s *store) removeSettings(gateway string) error {
 	return s.edit(settingsFile, settingsList, gateway, func(e *entries) (bool, error) { return e.remove(gateway), nil })
 }
 
-// edit changes a file, on top of what faas-cli, which knows no lock, may have
-// written to it meanwhile.
+// edit changes a file. faas-cli takes no lock: if it has written the file meanwhile,
+// edit begins anew with that.
 func (s *store) edit(file, list, gateway string, change func(*entries) (bool, error)) error {
 	path := filepath.Join(s.dir, file)
 	for range 10 {
@@ -280,9 +280,9 @@ func target(path string) string {
 	return path
 }
 
-// writeBeside writes what is to be renamed to path: whoever reads that, even after
-// a crash, finds the old or the new. Callers keep others from doing so at the same
-// time.
+// writeBeside writes data to a file that is to be renamed to path. So whoever reads
+// path finds the old or the new, even after a crash. Callers hold the lock, or are
+// alone.
 func writeBeside(path string, data []byte, mode os.FileMode) (temporary string, err error) {
 	dir, name := filepath.Split(path)
 	temporary = filepath.Join(dir, "."+name+".new")

@@ -276,7 +276,7 @@ func TestNotAGateway(t *testing.T) {
 		{"no such page", "/oauth/token: it exchanges no tokens: it answered 404 Not Found, without an OAuth error\nIs this an OpenFaaS gateway with IAM (--gateway)?", page(404, "<html>")},
 		{"a web page", "/oauth/token: it exchanges no tokens: its answer is no token (RFC 8693 section 2.2.1): invalid character '<' looking for beginning of value\nIs this", page(200, "<html>")},
 		{"a proxy", "/oauth/token answered 502 Bad Gateway, without an OAuth error: it, or a proxy before it, is in trouble\n", page(502, "<html>")},
-		{"in trouble", "pro: the gateway cannot exchange it: server_error: the store is away\nThat is not for the token: its log says why", page(500, `{"error":"server_error","error_description":"the store is away"}`)},
+		{"in trouble", "pro: the gateway cannot exchange it: server_error: the store is away\nThe token is not to blame. The gateway's log says why", page(500, `{"error":"server_error","error_description":"the store is away"}`)},
 		{"a login page", "it redirects to https://sso.example.com, which is not followed: is that its address?\n", http.RedirectHandler("https://sso.example.com/login", http.StatusFound).ServeHTTP},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
