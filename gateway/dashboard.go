@@ -127,8 +127,8 @@ func netRequest(life context.Context, ctx *fasthttp.RequestCtx, target string) (
 	return r.WithContext(life), nil
 }
 
-// hideCookies takes the dashboard's cookies out of a request that others get to see.
-// Over TLS browsers send them with every request.
+// hideCookies takes the dashboard's cookies out of a request before functions or auth
+// plugins see it: over TLS browsers send them with every request.
 func (d *Dashboard) hideCookies(ctx *fasthttp.RequestCtx) {
 	if d == nil {
 		return

@@ -38,7 +38,8 @@ type Config struct {
 	// Admin may do everything on the administration API; zero = there are API
 	// tokens only.
 	Admin basicauth.Credentials
-	// Guesses counts wrong passwords; nil = ours alone are counted.
+	// Guesses counts wrong passwords, together with the dashboard's; nil = those at the
+	// API alone.
 	Guesses *basicauth.Guesses
 	// Open lets everybody who can reach us do everything there, and is for
 	// loopback alone.

@@ -44,8 +44,8 @@ type Config struct {
 	// Password has people log in with a name and a password, which the API is
 	// asked about.
 	Password bool
-	// Guesses counts wrong passwords, and is the API's, too; nil = ours alone are
-	// counted here.
+	// Guesses counts wrong passwords. It has to be the API's as well; nil, for tests
+	// without an API that asks for passwords, counts those of the form alone.
 	Guesses *basicauth.Guesses
 	// Open says that the API asks for no credentials: nobody logs in.
 	Open bool

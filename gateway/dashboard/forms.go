@@ -23,9 +23,9 @@ func (v *visit) amiss(field, format string, args ...any) {
 	v.problem = "Nothing was done yet: look at the fields that are marked."
 }
 
-// refused is for forms, which are shown again with what was typed, and with what the
-// API says, also that something is not granted. It returns the status to show them
-// with, or the error that they cannot be shown for.
+// refused notes what the API says of a form, be it that something is not granted. The
+// form is then shown again, with that and with what was typed. refused returns the
+// status for it, or an error if the form cannot be shown.
 func (v *visit) refused(err error) (status int, other error) {
 	var r *refusal
 	if !errors.As(err, &r) || r.Status == http.StatusUnauthorized {

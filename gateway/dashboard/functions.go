@@ -20,7 +20,7 @@ type functionsPage struct {
 	Namespace  string
 	Namespaces []string
 	Functions  []functionRow
-	// Latencies says that some are known: Prometheus is not asked for those of all.
+	// Latencies says that some are known. Prometheus is not asked for them here.
 	Latencies bool
 	MayDeploy bool
 	Gateway   string // our URL
@@ -64,9 +64,10 @@ func (v *visit) functions() error {
 	return v.show(http.StatusOK, "functions", "Functions in "+page.Namespace, page)
 }
 
-// pickNamespace returns the namespace that a page is about, and those that may be
-// chosen in its place: where the person may see something or, with an action, is
-// granted that. Unless one was asked for it is the default one, if it is among them.
+// pickNamespace returns the namespace that a page is about, and the choice: where the
+// person may see something or, if an action is given, where that is granted. Without
+// a namespace in the request it is the default one, or the first of the choice if the
+// default one is not in it.
 func (v *visit) pickNamespace(action string) (current string, choice []string, err error) {
 	asked := cmp.Or(v.form.Get("namespace"), v.r.URL.Query().Get("namespace"))
 	current = cmp.Or(asked, v.d.config.DefaultNamespace)
@@ -84,7 +85,7 @@ func (v *visit) pickNamespace(action string) (current string, choice []string, e
 	return current, choice, nil
 }
 
-// inNamespace is a page of ours about a namespace.
+// inNamespace is the URL of a page of ours about a namespace.
 func inNamespace(page, namespace string) string {
 	return page + "?" + url.Values{"namespace": {namespace}}.Encode()
 }

@@ -178,7 +178,7 @@ func (v *visit) call(f types.FunctionStatus) *http.Request {
 		header.Set("User-Agent", "gatehound-dashboard")
 	}
 	if v.secure() && header.Get("X-Forwarded-Proto") == "" {
-		header.Set("X-Forwarded-Proto", "https") // as for who calls at the URL that its page shows
+		header.Set("X-Forwarded-Proto", "https") // as in a call to the URL on its page
 	}
 	return r
 }

@@ -19,8 +19,8 @@ import (
 // gateway keeps cookies with it from functions, and functions from setting such.
 const CookieMark = "gatehound-"
 
-// cookieName is with the prefix __Host- where pages come over TLS: no other host,
-// and nobody without TLS, can set such a cookie.
+// cookieName has the prefix __Host- where pages come over TLS: only our host, and
+// only over TLS, can set such a cookie.
 func (v *visit) cookieName(name string) string {
 	if v.secure() {
 		return "__Host-" + CookieMark + name
@@ -45,10 +45,10 @@ func (v *visit) origin() *url.URL {
 	return &url.URL{Scheme: scheme, Host: v.r.Host}
 }
 
-// cookie returns a cookie of ours; "" = the browser has none, or has two: a host
-// beside ours has set one for both, which nobody can tell from ours. To take either
-// could have a person work in a stranger's session. Without TLS nothing keeps
-// others from setting one, so there people cannot log in until it is gone.
+// cookie returns a cookie of ours; "" = the browser has none, or two. Of two a host
+// beside ours has set one, and nobody can tell which: by the wrong one a person would
+// work in a stranger's session. Without TLS nothing prevents that, so people cannot
+// log in there until one is gone.
 func (v *visit) cookie(name string) string {
 	all := v.r.CookiesNamed(v.cookieName(name))
 	if len(all) != 1 {
@@ -57,10 +57,11 @@ func (v *visit) cookie(name string) string {
 	return all[0].Value
 }
 
-// setCookie sets a cookie of ours for path, or for all paths where the prefix __Host-
-// wants it so: the gateway keeps it from functions. A lifetime of 0 is the browser's
-// session's, a negative one removes it. Lax, not Strict: whoever comes from the
-// provider's page, or by a link in a mail, is still logged in.
+// setCookie sets a cookie of ours for path, or over TLS for all paths, as the prefix
+// __Host- demands; the gateway then takes it out of calls to functions. With a
+// lifetime of 0 it ends with the browser's session, and a negative one removes it.
+// Lax, not Strict: whoever comes from the provider's page, or by a link in a mail, is
+// still logged in.
 func (v *visit) setCookie(name, value, path string, lifetime time.Duration) {
 	if v.secure() {
 		path = "/"

@@ -62,7 +62,7 @@ func (v *visit) secretNames(namespace string) (names []string, err error) {
 	return names, nil
 }
 
-// secretHint has them for a field that can be filled in without.
+// secretHint are the names for the hint beside a field; nil = they are not known.
 func (v *visit) secretHint(namespace string) (names []string) {
 	if v.maySome("Secret:List", namespace) {
 		names, _ = v.secretNames(namespace)

@@ -19,8 +19,8 @@ const (
 	maxOfOne    = 100
 )
 
-// keepEnded is for how long a session that has ended is kept, without its
-// credential, for a form that may still be sent in it.
+// keepEnded is how long a session is kept that has ended, without its credential: a
+// form may still be sent in it.
 const keepEnded = 7 * 24 * time.Hour
 
 // session is what we know of a browser somebody has logged in with.
@@ -33,7 +33,7 @@ type session struct {
 
 	mu         sync.Mutex
 	credential credential
-	renewal    *renewal // that is under way, or was the last one; nil = there was none
+	renewal    *renewal // the last one, which may be under way; nil = none yet
 	ended      bool     // it must be logged in anew; what was typed is kept for that
 	notice     string   // for the next page
 	draft      *draft   // for the page that it is of
@@ -48,7 +48,7 @@ type credential struct {
 	until         time.Time      // when that ends; zero = never
 	refresh       string         // gets another; "" = nothing does
 	claims        map[string]any // of the ID token; nil = none
-	origin        login.Origin   // what the refresh token is for
+	origin        login.Origin   // the login that the refresh token came from
 }
 
 // draft is a form that was sent when its session had ended.
@@ -72,7 +72,7 @@ type sessions struct {
 	mu    sync.Mutex
 	byKey map[sessionKey]*list.Element
 	order *list.List // *entry, the one last used in front
-	// sweep is for next, when a session ends or is forgotten; zero = none does.
+	// sweep calls sweepUp at next, when a session ends or is forgotten; zero = none does.
 	sweep *time.Timer
 	next  time.Time
 }
@@ -116,7 +116,7 @@ func (s *sessions) begin(subject, issuer string, c credential) (id string, begun
 	return id, begun
 }
 
-// ends is when a session does that is not used again.
+// ends is when a session ends if it is not used again.
 func (s *sessions) ends(e *entry) time.Time {
 	idle, whole := e.used.Add(s.idle), e.session.begun.Add(s.lifetime)
 	if whole.Before(idle) {
@@ -125,8 +125,8 @@ func (s *sessions) ends(e *entry) time.Time {
 	return idle
 }
 
-// sweepUp ends the sessions whose time is over, also those that nobody comes back
-// to: credentials are not kept for longer than they are used. s.mu is held.
+// sweepUp ends the sessions whose time is over, also those that nobody comes back to,
+// so that their credentials are not kept. s.mu is held.
 func (s *sessions) sweepUp() {
 	now := s.now()
 	s.next = time.Time{}
@@ -146,7 +146,7 @@ func (s *sessions) sweepUp() {
 	}
 }
 
-// sweepAt has sweepUp called at a time, if it is not called before. s.mu is held.
+// sweepAt has sweepUp called at a time, unless it will be called earlier. s.mu is held.
 func (s *sessions) sweepAt(at time.Time) {
 	if !s.next.IsZero() && !at.Before(s.next) {
 		return

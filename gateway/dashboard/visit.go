@@ -39,11 +39,11 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Message }
 
-// errStrangeForm is for a form that no page of the session's has sent.
+// errStrangeForm refuses a form that did not come from a page of ours.
 var errStrangeForm = &refusal{http.StatusForbidden, "This form was not sent by one of our pages, or is out of date. Go back, load its page again and send it from there."}
 
-// errLoggedOut says that the person must log in, again perhaps, and errOtherSession
-// that a form is of another session than the one there is.
+// errLoggedOut says that the person must log in, perhaps again. errOtherSession says
+// that a form comes from a page of another session.
 var (
 	errLoggedOut    = errors.New("not logged in")
 	errOtherSession = errors.New("a form of another session")
@@ -268,7 +268,8 @@ func (v *visit) askToLogIn() error {
 	return v.redirect(target)
 }
 
-// keepDraft keeps what was sent, for page to show it again, unless that is too long.
+// keepDraft keeps a form for page to show it again, and reports whether it is short
+// enough for that.
 func (v *visit) keepDraft(page string) bool {
 	values, size := url.Values{}, 0
 	for name, value := range v.form {
@@ -284,10 +285,10 @@ func (v *visit) keepDraft(page string) bool {
 	return true
 }
 
-// askToSendAgain is for a form of another session: its window was open when the
-// person logged in again in another one. Nothing is done, and the page shows what
-// was typed again; but only if the browser says that a page of ours has sent it, or
-// strangers could fill our forms in.
+// askToSendAgain is for a form of another session: the person has logged in again in
+// another window since. Nothing is done, and the page shows again what was typed. The
+// browser has to say that a page of ours sent it: else strangers could fill in our
+// forms.
 func (v *visit) askToSendAgain() error {
 	if v.r.Header.Get("Sec-Fetch-Site") == "" && v.r.Header.Get("Origin") == "" { // else see ownForm
 		return errStrangeForm

@@ -28,23 +28,24 @@ type Prometheus struct {
 	Client *http.Client
 }
 
-// growth is the expression for what counters have grown by in each minute. A rate
-// would not do: it knows nothing of what a series had when it was first scraped,
-// which of a rare error is all there ever is, and spreads the rest. So it is the
-// last sample in the minute less what there was before it or, for a series that
-// began in it, that sample. It began if scrapes of its gateway succeeded without
-// it: that of one that Prometheus has just found, or finds again, is as old as the
-// gateway, and no minute's.
+// growth is an expression for what counters have grown by in each minute: the last
+// sample in the minute, less the one before the minute. For a series that began in
+// the minute it is the last sample alone. rate() would not do: it extrapolates, and
+// leaves out the first sample of a series, which for a rare error is all there is.
 //
-// last_over_time also has the last sample of a gateway that has gone since, and
-// came with Prometheus 2.26. max is there as targets may differ in other labels.
+// A series has begun if scrapes of its gateway succeeded before and did not have it.
+// Without such scrapes, as for a gateway that Prometheus has just found, its calls may
+// be of any time, and are left out.
+//
+// last_over_time also finds the last sample of a gateway that is gone. It needs
+// Prometheus 2.26. max is for targets that differ in labels other than these two.
 func growth(selector string) string {
 	return strings.ReplaceAll(`(last_over_time(X[1m]) - X offset 1m >= 0`+
 		` or last_over_time(X[1m]) and count_over_time(X[2m]) < on (job, instance) group_left max by (job, instance) (sum_over_time(up[2m])))`, "X", selector)
 }
 
-// growthOverRestarts is growth with an estimate for the minute in which a gateway was
-// started again. It takes Prometheus twice as long.
+// growthOverRestarts is growth, and for the minute in which a gateway was started
+// again an estimate by rate(). It takes Prometheus twice as long.
 func growthOverRestarts(selector string) string {
 	return "(" + growth(selector) + strings.ReplaceAll(" unless resets(X[1m]) > 0 or rate(X[1m]) * 60)", "X", selector)
 }

@@ -19,18 +19,18 @@ const (
 	usuallyEphemeral = 32768 // and above
 )
 
-// held are the ports that this process was given. They are referred to because
-// the garbage collector closes listeners.
+// held are the ports of this process. Its listeners stay here because the garbage
+// collector closes what nothing refers to.
 var held struct {
 	sync.Mutex
 	ports map[int]net.Listener
 }
 
 // Take returns a port that nobody listens on, on 127.0.0.1 or on all addresses.
-// It is the caller's until this process ends: no other call of Take returns it,
-// on Linux in other processes neither, and being below the ports that the kernel
-// chooses itself, it goes to no outgoing connection and no listener on ":0".
-// Take panics if no port is left.
+// It is the caller's until this process ends: no other call of Take returns it, on
+// Linux not even in another process. As it is below the ports that the kernel chooses,
+// no outgoing connection and no listener on ":0" gets it. Take panics if no port is
+// left.
 func Take() string {
 	held.Lock()
 	defer held.Unlock()
@@ -56,8 +56,8 @@ func Take() string {
 // an error if the port is not free.
 func hold(port int) (l net.Listener, err error) {
 	if runtime.GOOS == "linux" {
-		// A child that is forked meanwhile would listen until it execs, and the
-		// caller may want nobody to. Not elsewhere: there, Listen takes this lock.
+		// A child that is forked meanwhile would have the probes below open until it
+		// execs, and so listen. Other systems: net.Listen takes this lock itself.
 		syscall.ForkLock.RLock()
 		defer syscall.ForkLock.RUnlock()
 		// An abstract socket leaves no file, and ends with its process.

@@ -15,9 +15,9 @@ import (
 	"github.com/gatehound/gatehound/gateway/dashboard"
 )
 
-// openDashboard returns the pages for people, and what runs beside them; nil =
-// there are none. address is where this gateway listens, whose API they go by, and
-// client what reaches the provider where people log in.
+// openDashboard returns the pages for people, or nil if the settings want none, and
+// what has to run beside them. address is where this gateway listens: the pages use
+// its API. client reaches the provider where people log in.
 func openDashboard(settings config.Gateway, address net.Addr, c dashboard.Config, client *http.Client) (*gateway.Dashboard, func(context.Context), error) {
 	if !settings.Dashboard {
 		return nil, func(context.Context) {}, nil

@@ -1,13 +1,13 @@
 // What the pages do without this, they do with a click more.
 "use strict";
 
-// A browser may keep a page as it was for the way back to it, also beyond a logout,
-// and although it must not store it. That one is seen by nobody, and loaded anew.
+// Browsers may keep a whole page in memory for the Back button, even after a logout
+// and despite no-store. Hide it when it is left, and load it anew when it comes back.
 addEventListener("pagehide", () => { document.documentElement.hidden = true; });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
-// A choice that shows something is taken at once, but from the keyboard: there each
-// arrow key is one, and the button beside it is for that.
+// A choice that shows something is taken at once, but not from the keyboard, where
+// each arrow key would be a choice: there the button beside it sends the form.
 for (const select of document.querySelectorAll("select[data-submit]")) {
   select.addEventListener("change", () => {
     if (!select.matches(":focus-visible")) select.form.requestSubmit();
