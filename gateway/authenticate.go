@@ -15,6 +15,7 @@ import (
 	"github.com/gatehound/gatehound/auth"
 	"github.com/gatehound/gatehound/auth/iam"
 	"github.com/gatehound/gatehound/exchange"
+	"github.com/gatehound/gatehound/executor/reverseproxy"
 	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
@@ -38,7 +39,7 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	}
 	right := g.config.Admin.Match(authorization)
 	if g.config.Admin.Set() {
-		if err := g.boundGuesses(ctx, authorization, right); err != nil {
+		if err := g.boundGuesses(ctx, basicauth.Sent(authorization), right); err != nil {
 			return caller{}, err
 		}
 	}
@@ -64,16 +65,18 @@ func (g *Gateway) authenticate(ctx *fasthttp.RequestCtx) (caller, error) {
 	return who, err
 }
 
-// boundGuesses counts a password, and refuses to tell whether it is right when too
-// many wrong ones were tried. The dashboard counts those of its form itself.
-func (g *Gateway) boundGuesses(ctx *fasthttp.RequestCtx, authorization [][]byte, right bool) error {
-	sent := basicauth.Sent(authorization)
+// boundGuesses counts a password that was sent, nil = none was, and refuses to tell
+// whether it is right when too many wrong ones were tried. The dashboard counts those
+// of its form itself.
+func (g *Gateway) boundGuesses(ctx *fasthttp.RequestCtx, sent []byte, right bool) error {
 	if sent == nil || g.config.Guesses.IsPass(ctx.Request.Header.Peek(basicauth.PassHeader)) {
 		return nil
 	}
 	var forwardedFor []string
-	for _, value := range headerValues(ctx, "X-Forwarded-For") {
-		forwardedFor = append(forwardedFor, string(value))
+	for name, value := range reverseproxy.Fields(&ctx.Request.Header) { // All would take the quotes off cookies
+		if equalFold(name, "X-Forwarded-For") {
+			forwardedFor = append(forwardedFor, string(value))
+		}
 	}
 	if g.config.Guesses.MayTell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/gatehound/gatehound/auth/iam"
+	"github.com/gatehound/gatehound/gateway/basicauth"
 	"github.com/gatehound/gatehound/gateway/provider"
 )
 
@@ -134,7 +135,7 @@ func (g *Gateway) admit(ctx *fasthttp.RequestCtx, w *wish) (caller, error) {
 		who, err := g.plugin.admit(ctx, w)
 		var refusal *pluginRefusal
 		if err == nil || errors.As(err, &refusal) {
-			if tooMany := g.boundGuesses(ctx, headerValues(ctx, "Authorization"), err == nil); tooMany != nil {
+			if tooMany := g.boundGuesses(ctx, basicauth.SentSomehow(headerValues(ctx, "Authorization")), err == nil); tooMany != nil {
 				return caller{}, tooMany
 			}
 		}

@@ -32,7 +32,10 @@ func (g *Gateway) invoke(ctx *fasthttp.RequestCtx, after, query []byte, started 
 		plain(ctx, http.StatusNotFound, fmt.Sprintf("%q is not the name of a function: want /function/<name> or /function/<name>.<namespace>", clip(string(label))))
 		return
 	}
-	g.identify(ctx, started)
+	if err := g.identify(ctx, started); err != nil {
+		g.answerError(ctx, "", err)
+		return
+	}
 	g.config.Dashboard.hideCookies(ctx)
 	endpoint, ready := g.config.Provider.Ready(f)
 	if !ready {
@@ -214,11 +217,13 @@ func parseFunction(label string) (f provider.Function, dotted, ok bool) {
 //
 // It takes the administrator's password out of the call. A browser that
 // remembers it sends it by itself to whatever of our origin answers 401 with our
-// realm (RFC 7617 §2), and every function can.
-func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
+// realm (RFC 7617 §2), and every function can. Functions can tell that it is gone, so
+// that whoever is told too much already gets an error.
+func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) error {
 	h := &ctx.Request.Header
 	var callID []byte
 	var replaced []string
+	var tooMany error
 	for name, value := range reverseproxy.Fields(h) { // All would take the quotes off cookies
 		switch {
 		case equalFold(name, callIDHeader):
@@ -226,7 +231,14 @@ func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 				callID = bytes.Clone(value)
 			}
 		case equalFold(name, startTimeHeader):
-		case equalFold(name, "Authorization") && g.config.Admin.Match([][]byte{value}):
+		case equalFold(name, "Authorization") && g.config.Admin.Names([][]byte{value}):
+			right := g.config.Admin.Match([][]byte{value})
+			if err := g.boundGuesses(ctx, value, right); err != nil {
+				tooMany = err
+			}
+			if !right {
+				continue
+			}
 		default:
 			continue
 		}
@@ -244,6 +256,7 @@ func (g *Gateway) identify(ctx *fasthttp.RequestCtx, started time.Time) {
 	// Set before the answer comes, they win over the function's own.
 	ctx.Response.Header.SetCanonical([]byte(callIDHeader), callID)
 	ctx.Response.Header.SetCanonical([]byte(startTimeHeader), startTime)
+	return tooMany
 }
 
 // equalFold compares field names without regard to case. Most differ in length.

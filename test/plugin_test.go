@@ -119,3 +119,21 @@ func TestForeignPlugin(t *testing.T) {
 	}
 	require.Contains(t, get(t, front.url+"/function/env").body, "Http_Path=/", "function calls are no matter of the plugin")
 }
+
+// TestPluginIsToldNoMadeUpAddress: one that goes by where a request comes from is told
+// that by us, also of who asks by the dashboard.
+func TestPluginIsToldNoMadeUpAddress(t *testing.T) {
+	t.Parallel()
+	plugin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Forwarded-For") != "10.0.0.1" { // the operators' network
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(plugin.Close)
+	front := startAsking(t, startUp(t, "", nil), plugin.URL)
+	within := "X-Forwarded-For: 10.0.0.1"
+	require.Equal(t, 403, get(t, front.url+"/system/functions", within).status)
+	form := do(t, "POST", front.url+"/ui/login", "user=a&password=b", within, "Content-Type: application/x-www-form-urlencoded")
+	require.Equal(t, 401, form.status)
+	require.Empty(t, form.header.Values("Set-Cookie"))
+}

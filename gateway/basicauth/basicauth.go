@@ -123,15 +123,28 @@ func (c Credentials) Header() string {
 // Match reports whether the values of a request's Authorization headers are
 // these credentials, in a time that tells nothing about them.
 func (c Credentials) Match(authorization [][]byte) bool {
-	sent := Sent(authorization)
-	if sent == nil || !c.Set() {
-		return false
-	}
-	_, encoded, _ := bytes.Cut(sent, []byte(" "))
-	given, err := base64.StdEncoding.DecodeString(string(encoded))
-	if err != nil {
+	given, ok := decode(authorization)
+	if !ok || !c.Set() {
 		return false
 	}
 	a, b := sha256.Sum256(given), sha256.Sum256([]byte(c.user+":"+c.password))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// Names reports whether they are of the administrator's name, whatever the password
+// is: who sends another name learns nothing of that.
+func (c Credentials) Names(authorization [][]byte) bool {
+	given, ok := decode(authorization)
+	user, _, _ := bytes.Cut(given, []byte(":"))
+	return ok && c.Set() && string(user) == c.user
+}
+
+func decode(authorization [][]byte) (given []byte, ok bool) {
+	sent := Sent(authorization)
+	if sent == nil {
+		return nil, false
+	}
+	_, encoded, _ := bytes.Cut(sent, []byte(" "))
+	given, err := base64.StdEncoding.DecodeString(string(encoded))
+	return given, err == nil
 }

@@ -13,9 +13,10 @@ import (
 )
 
 // How many wrong passwords may be tried at once, and how long each counts: from one
-// address, and from all.
+// address, from all that one host passes on, and from all.
 const (
 	addressBurst, addressEach = 10, time.Second
+	proxyBurst, proxyEach     = 50, time.Second / 5
 	allBurst, allEach         = 100, time.Second / 10
 )
 
@@ -41,11 +42,16 @@ type Guesses struct {
 	began time.Time
 	seed  maphash.Seed
 
-	mu  sync.Mutex
-	all pace
+	mu sync.Mutex
+	// all is everybody's pace but of those who had the right password, who have one of
+	// their own: that a plugin let somebody pass need not mean that it knows them.
+	all, allKnown pace
 	// slots are those of addresses, by their hash. Two addresses may share one. The
 	// bound on all keeps a crowd from using up many of them.
 	slots [4096]slot
+	// proxies are those of hosts that pass requests on, or say so. Else the addresses
+	// that one host makes up could keep everybody out.
+	proxies [1024]pace
 }
 
 type slot struct {
@@ -93,8 +99,13 @@ func (g *Guesses) MayTell(address string, authorization []byte, right bool) bool
 		// keep out others at its address.
 		return true
 	}
-	known := s.right == who && now < s.until
-	if !s.pace.allows(now, addressBurst, addressEach) || !known && !g.all.allows(now, allBurst, allEach) {
+	all, proxy := &g.all, new(pace) // which bounds nothing
+	if s.right == who && now < s.until {
+		all = &g.allKnown
+	} else if host, _, passedOn := strings.Cut(address, " "); passedOn {
+		proxy = g.proxy(host)
+	}
+	if !s.pace.allows(now, addressBurst, addressEach) || !all.allows(now, allBurst, allEach) || !proxy.allows(now, proxyBurst, proxyEach) {
 		return false
 	}
 	if right {
@@ -102,27 +113,33 @@ func (g *Guesses) MayTell(address string, authorization []byte, right bool) bool
 		return true
 	}
 	s.pace.take(now, addressEach)
-	g.all.take(now, allEach)
+	proxy.take(now, proxyEach)
+	all.take(now, allEach)
 	s.wrong = what
 	return true
+}
+
+// proxy is the pace of a host. Two hosts may share one.
+func (g *Guesses) proxy(host string) *pace {
+	return &g.proxies[maphash.String(g.seed, host)%uint64(len(g.proxies))]
 }
 
 // Address is what guesses are counted by: where a request comes from and, if it has
 // X-Forwarded-For headers, the address that the proxy in front says it is for. Else
 // all behind a proxy would be one, and a stranger among them could keep out the
-// others. Whoever makes that header up meets the bound on all.
+// others. Whoever makes that header up meets the bound on what one host passes on.
 func Address(remoteAddr string, forwardedFor []string) string {
 	host, _, _ := net.SplitHostPort(remoteAddr)
 	address := network(host)
-	if last, forwarded := Forwarded(forwardedFor); forwarded {
+	if last, forwarded := lastForwarded(forwardedFor); forwarded {
 		address += " " + network(last)
 	}
 	return address
 }
 
-// Forwarded returns the last address of X-Forwarded-For headers, which is the nearest
+// lastForwarded returns the last address of X-Forwarded-For headers, which is the nearest
 // proxy's; callers can make up those before it. false = there is none.
-func Forwarded(forwardedFor []string) (address string, found bool) {
+func lastForwarded(forwardedFor []string) (address string, found bool) {
 	if len(forwardedFor) == 0 {
 		return "", false
 	}
@@ -133,9 +150,15 @@ func Forwarded(forwardedFor []string) (address string, found bool) {
 // network is an IPv4 address as it is, and of an IPv6 address the /64, which one
 // customer has.
 func network(host string) string {
-	ip, err := netip.ParseAddr(host)
-	if err != nil || ip.Is4() || ip.Is4In6() {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if withPort, is := netip.ParseAddrPort(host); is == nil { // as some proxies say it
+		ip, err = withPort.Addr(), nil
+	}
+	if err != nil {
 		return host
+	}
+	if ip.Is4() || ip.Is4In6() {
+		return ip.String()
 	}
 	prefix, err := ip.WithZone("").Prefix(64)
 	if err != nil {
@@ -154,4 +177,15 @@ func Sent(authorization [][]byte) []byte {
 		return nil
 	}
 	return authorization[0]
+}
+
+// SentSomehow is Sent for who does not judge himself: another program may take the
+// first or the last of several headers, and a tab for a space.
+func SentSomehow(authorization [][]byte) []byte {
+	for _, value := range authorization {
+		if value = bytes.TrimSpace(value); len(value) >= 5 && bytes.EqualFold(value[:5], []byte("Basic")) {
+			return bytes.Join(authorization, []byte("\n"))
+		}
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 func tried(g *Guesses, address string, n int) (told int) {
 	for range n {
 		g.mu.Lock()
-		guess := fmt.Appendf(nil, "guess %d of %s", g.all, address)
+		guess := fmt.Appendf(nil, "guess %d of %s", g.all+g.allKnown, address)
 		g.mu.Unlock()
 		if g.MayTell(address, guess, false) {
 			told++
@@ -49,8 +49,8 @@ func TestGuessesOfACrowd(t *testing.T) {
 		password := []byte("the password")
 		require.True(t, g.MayTell("operator", password, true))
 		told := 0
-		for i := range 1000 {
-			told += tried(g, fmt.Sprint("bot ", i), 5)
+		for i := range 1000 { // of which two may share a slot
+			told += tried(g, fmt.Sprint("bot-", i), addressBurst/2-1)
 		}
 		require.Equal(t, allBurst, told)
 		require.False(t, g.MayTell("somebody", password, true))
@@ -60,17 +60,37 @@ func TestGuessesOfACrowd(t *testing.T) {
 		told = 0
 		for i := range 600 {
 			time.Sleep(time.Second / 10)
-			told += tried(g, fmt.Sprint("bot ", i), 5)
+			told += tried(g, fmt.Sprint("bot-", i), 5)
 		}
 		require.InDelta(t, 600, told, 5, "in a minute")
 		time.Sleep(rightFor)
 		require.Equal(t, allBurst, func() (n int) {
 			for i := range 100 {
-				n += tried(g, fmt.Sprint("bot ", i), 10)
+				n += tried(g, fmt.Sprint("bot-", i), 10)
 			}
 			return n
 		}())
 		require.False(t, g.MayTell("operator", password, true), "that was long ago")
+	})
+}
+
+// TestMadeUpAddresses: one host that says it is a proxy of many keeps out nobody who
+// comes from elsewhere.
+func TestMadeUpAddresses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuesses(nil)
+		for g.proxy("192.0.2.1") == g.proxy("198.51.100.1") {
+			g = NewGuesses(nil)
+		}
+		told := 0
+		for i := range 600 {
+			told += tried(g, Address("192.0.2.1:1", []string{fmt.Sprint("10.1.1.", i)}), addressBurst/2-1)
+			time.Sleep(time.Second / 10)
+			require.True(t, g.MayTell(Address(fmt.Sprintf("203.0.113.%d:1", i), nil), []byte("the password"), true))
+			require.True(t, g.MayTell(Address("198.51.100.1:1", []string{fmt.Sprint("203.0.113.", i)}), []byte("the password"), true), "behind a proxy")
+		}
+		require.InDelta(t, proxyBurst+60*int(time.Second/proxyEach), told, 5, "in a minute")
 	})
 }
 
@@ -99,6 +119,9 @@ func TestAddress(t *testing.T) {
 		{remote: "192.0.2.1:1", passed: []string{"203.0.113.1"}, want: "192.0.2.1 203.0.113.1"},
 		{remote: "192.0.2.1:1", passed: []string{"made up", "203.0.113.1, 2001:db8::1 "}, want: "192.0.2.1 2001:db8::/64"},
 		{remote: "192.0.2.1:1", passed: []string{""}, want: "192.0.2.1 "},
+		{remote: "192.0.2.1:1", passed: []string{"203.0.113.1:4567"}, want: "192.0.2.1 203.0.113.1"},
+		{remote: "192.0.2.1:1", passed: []string{"[2001:db8::1]:4567"}, want: "192.0.2.1 2001:db8::/64"},
+		{remote: "192.0.2.1:1", passed: []string{"[2001:db8::1]"}, want: "192.0.2.1 2001:db8::/64"},
 		{remote: "@", want: ""},
 	} {
 		require.Equal(t, c.want, Address(c.remote, c.passed))

@@ -90,12 +90,10 @@ func (v *visit) open(ctx context.Context, method, path string, query url.Values,
 }
 
 // forwardFor tells the API, and by it an auth plugin, where the person's own request
-// has come from.
+// has come from. What a header says of that is left out, as at the API: anybody may
+// have written it, and a plugin may go by addresses.
 func forwardFor(asking, own *http.Request) {
-	address, forwarded := basicauth.Forwarded(own.Header.Values("X-Forwarded-For"))
-	if !forwarded {
-		address, _, _ = net.SplitHostPort(own.RemoteAddr)
-	}
+	address, _, _ := net.SplitHostPort(own.RemoteAddr)
 	asking.Header.Set("X-Forwarded-For", address)
 }
 

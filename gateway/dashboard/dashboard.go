@@ -103,6 +103,8 @@ type page struct {
 	may func(*visit) bool
 	// public pages need no session. The visit of one may have none.
 	public bool
+	// leaves is for who goes: it takes a session that has ended, too, and renews none.
+	leaves bool
 }
 
 func (d *Dashboard) pages() []page {
@@ -132,8 +134,8 @@ func (d *Dashboard) pages() []page {
 		{pattern: "POST /ui/login", serve: (*visit).loginByPassword, public: true},
 		{pattern: "GET /ui/login/provider", serve: (*visit).loginAtProvider, public: true},
 		{pattern: "GET /auth/callback", serve: (*visit).loginDone, public: true},
-		{pattern: "POST /ui/logout", serve: (*visit).logout},
-		{pattern: "POST /ui/logout/everywhere", serve: (*visit).logoutEverywhere},
+		{pattern: "POST /ui/logout", serve: (*visit).logout, leaves: true},
+		{pattern: "POST /ui/logout/everywhere", serve: (*visit).logoutEverywhere, leaves: true},
 
 		{pattern: "GET /ui/assets/{name}", serve: (*visit).asset, public: true},
 		{pattern: "/ui/", serve: (*visit).notFound, public: true},

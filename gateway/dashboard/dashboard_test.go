@@ -308,6 +308,28 @@ func TestLogout(t *testing.T) {
 	require.Equal(t, url.Values{"client_id": {"dashboard"}, "post_logout_redirect_uri": {s.url + "/ui/login"}}, refresh.Query(), "no token in the browser's history")
 }
 
+// TestLogoutOfAnEndedSession: who logs out of a session that has ended keeps nothing
+// there, and is not asked to log in for it.
+func TestLogoutOfAnEndedSession(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/ui/logout", "/ui/logout/everywhere"} {
+		s := newSite(t, nil)
+		b := s.browser(t)
+		b.loginByPassword(t)
+		csrf := b.csrf(t)
+		s.clock.advance(13 * time.Hour)
+		secret := url.Values{"_csrf": {csrf}, "_page": {"/ui/functions/dev/env/invoke"}, "method": {"POST"}, "path": {"/"}, "headers": {"X-Key: hunter2"}}
+		require.Contains(t, b.send(t, "/ui/functions/dev/env/invoke", secret).location(), "/ui/login")
+		answer := b.send(t, path, url.Values{"_csrf": {csrf}, "_page": {"/ui/me"}})
+		require.Equal(t, http.StatusSeeOther, answer.status)
+		require.Equal(t, "/ui/login", answer.location())
+		require.Contains(t, answer.header.Get("Set-Cookie"), "Max-Age=0")
+		s.dashboard.sessions.mu.Lock()
+		require.Zero(t, s.dashboard.sessions.order.Len(), path)
+		s.dashboard.sessions.mu.Unlock()
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

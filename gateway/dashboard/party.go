@@ -45,8 +45,12 @@ func (p *party) get(ctx context.Context) (*login.Client, error) {
 	return p.client, p.err
 }
 
+// warnPause is the time between two warnings of the same: others may change their
+// objects all the time.
+const warnPause = time.Minute
+
 // Run warns, until ctx ends, when the IAM objects do not let anybody log in at the
-// provider: at the start, and after each change.
+// provider: at the start, and after changes.
 func (d *Dashboard) Run(ctx context.Context) {
 	if d.config.Provider == nil {
 		return
@@ -54,12 +58,17 @@ func (d *Dashboard) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var last *iam.Set
+	var said string
+	var at time.Time
 	for ctx.Err() == nil {
 		if objects := d.config.Objects(); objects != last {
 			last = objects
-			if lack := d.lack(); lack != "" {
+			lack, now := d.lack(), d.config.Now()
+			if lack != "" && (lack != said || now.Sub(at) >= warnPause) {
 				d.config.Log.Warn().Msg("primary_issuer: " + lack)
+				at = now
 			}
+			said = lack
 		}
 		select {
 		case <-tick.C:

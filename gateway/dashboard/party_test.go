@@ -86,6 +86,12 @@ func TestNobodyTrustsTheProvider(t *testing.T) {
 	require.NotContains(t, page.body, `href="/ui/login/provider`)
 	require.Contains(t, page.body, `name="password"`)
 	require.Equal(t, http.StatusServiceUnavailable, b.get(t, "/ui/login/provider").status)
+	for range 3 { // others change theirs
+		s.objects.Store(empty())
+		time.Sleep(1500 * time.Millisecond)
+	}
+	warnings(1)
+	s.clock.advance(time.Minute)
 	s.objects.Store(empty())
 	warnings(2)
 	s.objects.Store(trusting)

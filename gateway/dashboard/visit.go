@@ -96,11 +96,14 @@ func (v *visit) enter(p page) error {
 	if p.public {
 		return nil
 	}
-	if v.session == nil || v.session.hasEnded() {
+	if v.session == nil || v.session.hasEnded() && !p.leaves {
 		return errLoggedOut
 	}
 	if sends && v.form.Get(csrfField) != v.session.csrf {
 		return errOtherSession
+	}
+	if p.leaves {
+		return nil
 	}
 	if err := v.renew(); err != nil {
 		return err

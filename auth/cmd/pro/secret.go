@@ -15,6 +15,8 @@ import (
 
 const maxSecret = 1 << 20 // bytes
 
+var errTooLong = fmt.Errorf("there are more than %d bytes", maxSecret)
+
 // readClientSecret reads the secret that --client-secret-file names, once.
 func (l *session) readClientSecret(ctx context.Context) error {
 	file := l.settings.ClientSecretFile
@@ -59,7 +61,10 @@ func (p program) readSecret(ctx context.Context, what, file string) (string, err
 			defer f.Close()
 			in = f
 		}
-		text, err := io.ReadAll(io.LimitReader(in, maxSecret))
+		text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+		if len(text) > maxSecret {
+			return "", errTooLong
+		}
 		return strings.TrimSpace(string(text)), err
 	})
 }
@@ -116,7 +121,7 @@ func readLine(terminal io.Reader) (string, error) {
 			line = append(line, b)
 		}
 	}
-	return "", fmt.Errorf("there are more than %d bytes", maxSecret)
+	return "", errTooLong
 }
 
 // await returns what read returns, or when ctx ends an error: read then goes on alone.

@@ -269,7 +269,11 @@ func target(path string) string {
 			break // it is none
 		}
 		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path)) // whose .. is another's
+			if err != nil {
+				break
+			}
+			to = filepath.Join(dir, to)
 		}
 		path = to
 	}

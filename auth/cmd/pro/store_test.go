@@ -216,6 +216,26 @@ func TestSymlink(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 }
 
+// TestSymlinks: where a link leads is said from where it is, be its folder a link, too.
+func TestSymlinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data", "openfaas"), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "home"), 0o700))
+	require.NoError(t, os.Symlink("../data/openfaas", filepath.Join(dir, "home", ".openfaas")))
+	link := filepath.Join(dir, "data", "openfaas", "config.yml")
+	require.NoError(t, os.Symlink("../faas.yml", link))
+	s := &store{filepath.Join(dir, "home", ".openfaas")}
+	for range 2 { // it makes the file, then it changes it
+		require.NoError(t, s.saveCredential(credential{"https://gw.example.com", "oauth2", "new"}))
+		data, err := os.ReadFile(filepath.Join(dir, "data", "faas.yml"))
+		require.NoError(t, err)
+		require.Contains(t, string(data), "token: new")
+		_, err = os.Readlink(link)
+		require.NoError(t, err)
+	}
+}
+
 // TestDamaged: a file that cannot be read is not written either.
 func TestDamaged(t *testing.T) {
 	t.Parallel()

@@ -197,6 +197,17 @@ func TestSecretEmpty(t *testing.T) {
 	require.Zero(t, asked.Load())
 }
 
+// TestSecretTooLong: a part of it is not sent anywhere, nor is another file.
+func TestSecretTooLong(t *testing.T) {
+	t.Parallel()
+	p, asked := newProvider(t, 200, nil)
+	u := newUser(t)
+	code, _, stderr := u.run(t, strings.Repeat("x", maxSecret+1), "auth", "--authority", p.URL, "--client-id", "c", "--grant", "client_credentials", "--client-secret-file", "-")
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "there are more than 1048576 bytes")
+	require.Zero(t, asked.Load())
+}
+
 func TestReadLine(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 100_000)
