@@ -76,8 +76,10 @@ func TestDashboardPages(t *testing.T) {
 	answer, _ = b.send(t, page+"/invoke", call)
 	require.Contains(t, answer.body, "401 Unauthorized")
 
-	logs, _ := b.open(t, page+"/logs")
-	require.Contains(t, logs.body, "Serving mode serializing")
+	eventually(t, func() bool { // what a function writes is on its way for a moment
+		logs, _ := b.open(t, page+"/logs")
+		return strings.Contains(logs.body, "Serving mode serializing")
+	}, "the log has no line of the function")
 	stream, err := http.NewRequest(http.MethodGet, g.url+page+"/logs/stream", nil)
 	require.NoError(t, err)
 	res, err := b.Do(stream)
