@@ -73,10 +73,8 @@ func (g *Gateway) boundGuesses(ctx *fasthttp.RequestCtx, sent []byte, right bool
 		return nil
 	}
 	var forwardedFor []string
-	for name, value := range reverseproxy.Fields(&ctx.Request.Header) { // All would take the quotes off cookies
-		if equalFold(name, "X-Forwarded-For") {
-			forwardedFor = append(forwardedFor, string(value))
-		}
+	for _, value := range headerValues(ctx, "X-Forwarded-For") {
+		forwardedFor = append(forwardedFor, string(value))
 	}
 	if g.config.Guesses.MayTell(basicauth.Address(ctx.RemoteAddr().String(), forwardedFor), sent, right) {
 		return nil
@@ -140,8 +138,8 @@ func isLoopbackHost(host []byte) bool {
 // the client wrote them.
 func headerValues(ctx *fasthttp.RequestCtx, name string) [][]byte {
 	var values [][]byte
-	for n, value := range ctx.Request.Header.All() {
-		if bytes.EqualFold(n, []byte(name)) {
+	for n, value := range reverseproxy.Fields(&ctx.Request.Header) { // All would take the quotes off cookies
+		if equalFold(n, name) {
 			values = append(values, value)
 		}
 	}

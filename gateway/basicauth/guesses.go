@@ -20,8 +20,8 @@ const (
 	allBurst, allEach         = 100, time.Second / 10
 )
 
-// rightFor is how long an address that had the right password is free of the bound
-// on all.
+// rightFor is how long an address that had the right password is bound with others
+// that had it, and no longer with all.
 const rightFor = 24 * time.Hour
 
 // PassHeader is how the dashboard shows the API that a request is its own. Such a

@@ -50,7 +50,7 @@ func (v *visit) rolesFor(action, resource string) (roles, matching []string, kno
 	objects := v.d.config.Objects()
 	namespace, name, _ := strings.Cut(resource, ":")
 	for _, r := range x.Roles {
-		gives := slices.ContainsFunc(objects.Resources(r.Policies, action, c.claims), func(r iam.Resource) bool { return r.Matches(namespace, name) })
+		gives := slices.ContainsFunc(objects.Resources(r.Policies, action, c.claims), func(given iam.Resource) bool { return given.Matches(namespace, name) })
 		switch {
 		case !gives || r.Elsewhere:
 		case len(r.Unmet) == 0:

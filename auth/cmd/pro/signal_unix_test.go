@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -22,19 +21,15 @@ import (
 func TestHangUp(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{})
-	var p *httptest.Server
-	p = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.URL.Path != "/token" {
-			fmt.Fprintf(w, `{"issuer":%[1]q,"authorization_endpoint":"%[1]s/a","token_endpoint":"%[1]s/token","jwks_uri":"%[1]s/k"}`, p.URL)
-			return
-		}
+	p := newRotating(t, func() {
 		close(asked)
-		time.Sleep(200 * time.Millisecond) // the signal comes meanwhile
-		_, _ = io.WriteString(w, `{"access_token":"a","token_type":"Bearer","refresh_token":"second"}`)
+		time.Sleep(200 * time.Millisecond) // a slow provider: the signal comes meanwhile
+	})
+	g := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done() // a signal that comes late finds the program here
 	}))
-	t.Cleanup(p.Close)
-	g := newGateway(t, gives("api"))
+	t.Cleanup(g.Close)
 	u := newUser(t)
 	s := &store{filepath.Join(u.home, ".openfaas")}
 	require.NoError(t, os.Mkdir(s.dir, 0o700))

@@ -388,21 +388,28 @@ func TestProviderTrouble(t *testing.T) {
 	}
 }
 
-// TestInterruptedRefresh: the refresh token that is on its way at a Ctrl-C is kept.
-func TestInterruptedRefresh(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	var p *httptest.Server
+// newRotating starts a provider that gives the refresh token "second". before is
+// called when it is asked for that.
+func newRotating(t *testing.T, before func()) (p *httptest.Server) {
+	t.Helper()
 	p = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.URL.Path != "/token" {
 			fmt.Fprintf(w, `{"issuer":%[1]q,"authorization_endpoint":"%[1]s/a","token_endpoint":"%[1]s/token","jwks_uri":"%[1]s/k"}`, p.URL)
 			return
 		}
-		cancel(errInterrupted)
+		before()
 		_, _ = io.WriteString(w, `{"access_token":"a","token_type":"Bearer","refresh_token":"second"}`)
 	}))
 	t.Cleanup(p.Close)
+	return p
+}
+
+// TestInterruptedRefresh: the refresh token that is on its way at a Ctrl-C is kept.
+func TestInterruptedRefresh(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p := newRotating(t, func() { cancel(errInterrupted) })
 	g := newGateway(t, gives("api"))
 	u := newUser(t)
 	s := &store{filepath.Join(u.home, ".openfaas")}
